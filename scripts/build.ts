@@ -1,0 +1,73 @@
+/**
+ * Builds the daemon and the CLI into `packages/skein/dist` (one bundle with lazily loaded parts; koffi stays outside,
+ * as it brings a native library), and the two packages that stand alone into their `dist` as ESM with types. The fast
+ * path's BPF programs are compiled beside their source, where a run of the source tree finds them, and copied.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, cpSync, existsSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { build } from 'esbuild';
+
+const root = resolve(import.meta.dirname, '..');
+const programsName = 'fast-path.bpf';
+const programsSource = join(root, 'packages/skein/src/overlay/fast-path', programsName);
+
+/** The kernel's headers are for one machine type, under Debian's name of it. */
+const headers = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.arch as string] ?? process.arch;
+
+function compilePrograms(): void {
+  const options = ['-target', 'bpf', '-O2', '-Wall', '-Wextra', '-Werror', `-I/usr/include/${headers}`];
+  execFileSync('clang', [...options, '-c', `${programsSource}.c`, '-o', `${programsSource}.o`], { stdio: 'inherit' });
+}
+
+async function bundleSkein(): Promise<void> {
+  const outdir = join(root, 'packages/skein/dist');
+  rmSync(outdir, { recursive: true, force: true });
+  await build({
+    entryPoints: [join(root, 'packages/skein/src/main.ts')],
+    outdir,
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    conditions: ['source'],
+    external: ['koffi'],
+    sourcemap: true,
+    logLevel: 'warning',
+    define: {
+      'process.env.SKEIN_BUILD_COMMIT': JSON.stringify(commit()),
+      'process.env.SKEIN_BUILD_TIME': JSON.stringify(new Date().toISOString()),
+    },
+    // Some dependencies are CommonJS and call require for Node's own modules.
+    banner: {
+      js: "import { createRequire as skeinRequire } from 'node:module'; const require = skeinRequire(import.meta.url);",
+    },
+  });
+  copyFileSync(`${programsSource}.o`, join(outdir, `${programsName}.o`));
+}
+
+/** The checkout's commit; '' outside a checkout. */
+function commit(): string {
+  const { status, stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : '';
+}
+
+function emitPackage(name: string): void {
+  const directory = join(root, 'packages', name);
+  rmSync(join(directory, 'dist'), { recursive: true, force: true });
+  execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', join(directory, 'tsconfig.build.json')], {
+    stdio: 'inherit',
+  });
+  const generated = 'networkdb/gen';
+  if (existsSync(join(directory, 'src', generated))) {
+    cpSync(join(directory, 'src', generated), join(directory, 'dist', generated), { recursive: true });
+  }
+}
+
+compilePrograms();
+await bundleSkein();
+if (!process.argv.includes('--bundle-only')) {
+  emitPackage('netlink');
+  emitPackage('gossip');
+}
