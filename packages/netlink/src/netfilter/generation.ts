@@ -1,0 +1,42 @@
+import type { NetworkNamespace } from '../namespace.ts';
+import type { NetlinkConnection } from '../route/connection.ts';
+import { attributes, be32 } from '../wire/attributes.ts';
+import { messageType, nfgenmsg, nfnetlinkPayload, openNetfilter } from './nfnetlink.ts';
+
+/** enum nf_tables_msg_types, linux/netfilter/nf_tables.h */
+const NFT_MSG_GETGEN = 16;
+/** NFTA_GEN_* */
+const generationAttributes = attributes({ id: [1, be32] });
+
+/**
+ * The generation of a namespace's nftables ruleset: a number that grows with every transaction, of whomever. Reading it
+ * costs some 20 µs, so that it may be asked often whether somebody has changed the rules.
+ */
+export class RulesetGeneration implements Disposable {
+  readonly #connection: NetlinkConnection;
+
+  private constructor(connection: NetlinkConnection) {
+    this.#connection = connection;
+  }
+
+  /** Opens a connection in `namespace`, by default the calling thread's own. It keeps the namespace alive. */
+  static open(namespace?: NetworkNamespace): RulesetGeneration {
+    return new RulesetGeneration(openNetfilter(namespace));
+  }
+
+  read(): number {
+    const type = messageType('nftables', NFT_MSG_GETGEN);
+    const answers = this.#connection.request({
+      type,
+      payload: nfnetlinkPayload(undefined),
+      operation: 'NFT_MSG_GETGEN',
+    });
+    const payload = answers[0]?.payload.subarray(nfgenmsg.size) ?? new Uint8Array(0);
+    return generationAttributes.decode(payload).id ?? 0;
+  }
+
+  /** Closes the connection. Safe to repeat. */
+  [Symbol.dispose](): void {
+    this.#connection[Symbol.dispose]();
+  }
+}
