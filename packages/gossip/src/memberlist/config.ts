@@ -1,0 +1,64 @@
+/** memberlist's settings, all times in ms. */
+export interface MemberlistConfig {
+  /** One member is probed per interval, times local health. */
+  readonly probeInterval: number;
+  /** Wait for the direct ack before others are asked. */
+  readonly probeTimeout: number;
+  /** Members asked to ping in our place. */
+  readonly indirectChecks: number;
+  readonly gossipInterval: number;
+  /** Members that one gossip tick reaches. */
+  readonly gossipNodes: number;
+  /** How long the dead are still told, so that they can refute; afterwards they are forgotten. */
+  readonly gossipToTheDead: number;
+  /** Up to 32 nodes; longer in larger clusters. */
+  readonly pushPullInterval: number;
+  /** Longest stream exchange. */
+  readonly streamTimeout: number;
+  /** A broadcast is sent `retransmitMult` × ceil(log10(n + 1)) times. */
+  readonly retransmitMult: number;
+  readonly suspicionMult: number;
+  readonly suspicionMaxTimeoutMult: number;
+  /** Local health stays below this. */
+  readonly awarenessMaxMultiplier: number;
+  /** Ping over TCP when UDP gives no answer. */
+  readonly streamPing: boolean;
+  /** Broadcasts waiting to be sent. */
+  readonly maxQueuedBroadcasts: number;
+  /** Members that are taken in. */
+  readonly maxMembers: number;
+}
+
+/** DefaultLANConfig with networkdb's changes; the last two are bounds of our own. */
+export const lanConfig: MemberlistConfig = {
+  probeInterval: 1_000,
+  probeTimeout: 500,
+  indirectChecks: 3,
+  gossipInterval: 200,
+  gossipNodes: 3,
+  gossipToTheDead: 30_000,
+  pushPullInterval: 30_000,
+  streamTimeout: 10_000,
+  retransmitMult: 4,
+  suspicionMult: 4,
+  suspicionMaxTimeoutMult: 6,
+  awarenessMaxMultiplier: 8,
+  streamPing: true,
+  maxQueuedBroadcasts: 16_384,
+  maxMembers: 16_384,
+};
+
+/** Clusters up to this size push/pull at the plain interval (pushPullScaleThreshold upstream). */
+const PUSH_PULL_SCALE_THRESHOLD = 32;
+
+/** The interval in a cluster of `nodes`: one step longer for every doubling above 32. */
+export function pushPullInterval(interval: number, nodes: number): number {
+  if (nodes <= PUSH_PULL_SCALE_THRESHOLD) return interval;
+  const steps = Math.ceil(Math.log2(nodes) - Math.log2(PUSH_PULL_SCALE_THRESHOLD)) + 1;
+  return steps * interval;
+}
+
+/** How often a broadcast is sent in a cluster of `nodes`. */
+export function retransmitLimit(multiplier: number, nodes: number): number {
+  return multiplier * Math.ceil(Math.log10(nodes + 1));
+}

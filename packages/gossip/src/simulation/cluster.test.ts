@@ -1,0 +1,281 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Memberlist } from '../memberlist/index.ts';
+import { type GossipMessage, protobufCodec } from '../networkdb/codec.ts';
+import type { NetworkDB, TableChange } from '../networkdb/index.ts';
+import { encodePacket, formatAddress, Keyring, toPart } from '../wire/index.ts';
+import { type BytePort, ByteTransport } from './byte-transport.ts';
+import { SimulatedCluster, type SimulatedNetwork } from './index.ts';
+
+const key = (byte: number): Uint8Array => new Uint8Array(16).fill(byte);
+const KEYS = { keys: [key(1), key(2), key(3)], primary: key(2) };
+const TABLE = 'endpoint_table';
+const SECOND = 1_000;
+
+/** A table as text, to compare nodes. */
+function contents(db: NetworkDB, networkId: string): string {
+  const rows = [...db.entries(TABLE, networkId)].map(
+    ({ key: name, value, owner }) => `${name}=${Buffer.from(value)} by ${owner}`,
+  );
+  return rows.sort().join('\n');
+}
+
+async function encryptedCluster(seed: number, size: number): Promise<SimulatedCluster> {
+  const cluster = new SimulatedCluster(seed, 'bytes');
+  for (let index = 0; index < size; index++) await cluster.add(index, KEYS);
+  for (const { db } of cluster.nodes) void db.bootstrap([cluster.addressOf(0).host]);
+  const formed = await cluster.clock.until(
+    () => cluster.nodes.every(({ db }) => db.stats().members === size),
+    60 * SECOND,
+  );
+  assert.ok(formed, `seed ${seed}: ${cluster.nodes.map(({ db }) => db.stats().members)}`);
+  return cluster;
+}
+
+test('150 nodes find each other from one bootstrap address at 1 % loss, bytes and encryption included', async (t) => {
+  await using cluster = new SimulatedCluster(5, 'bytes');
+  Object.assign(cluster.network.conditions, { loss: 0.01, duplication: 0.01, maxDelay: 50 });
+  for (let index = 0; index < 150; index++) await cluster.add(index, KEYS);
+  for (const { db } of cluster.nodes) {
+    void db.bootstrap([cluster.addressOf(0).host]);
+    await cluster.clock.advance(100);
+  }
+  const formed = await cluster.clock.until(
+    () => cluster.nodes.every(({ db }) => db.stats().members === 150),
+    200 * SECOND,
+  );
+  t.diagnostic(`${cluster.clock.now() / SECOND} s virtual, ${cluster.network.sent} packets`);
+  assert.ok(formed, `${cluster.nodes.map(({ db }) => db.stats().members)}`);
+  for (const { db } of cluster.nodes) assert.deepEqual(db.stats().drops, {});
+});
+
+test('whatever is written where, nodes of a network end up with the same tables in spite of loss and reordering', async () => {
+  const step = fc.record({
+    node: fc.nat(5),
+    name: fc.nat(4),
+    verb: fc.constantFrom('put', 'put', 'delete'),
+    wait: fc.nat(400),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.noShrink(fc.nat(1_000_000)),
+      fc.array(step, { minLength: 5, maxLength: 25 }),
+      async (seed, steps) => {
+        await using cluster = await encryptedCluster(seed, 6);
+        Object.assign(cluster.network.conditions, { loss: 0.1, duplication: 0.1, maxDelay: 300 });
+        for (const { db } of cluster.nodes) void db.joinNetwork('net');
+        await cluster.clock.advance(SECOND);
+        for (const { node, name, verb, wait } of steps) {
+          const db = cluster.nodes[node]?.db as NetworkDB;
+          const exists = db.getEntry(TABLE, 'net', `${name}`) !== undefined;
+          if (verb === 'delete') {
+            if (exists) db.deleteEntry(TABLE, 'net', `${name}`);
+          } else if (exists) db.updateEntry(TABLE, 'net', `${name}`, Buffer.from(`${wait}`));
+          else db.createEntry(TABLE, 'net', `${name}`, Buffer.from(`${wait}`));
+          await cluster.clock.advance(wait);
+        }
+        const same = (): boolean => new Set(cluster.nodes.map(({ db }) => contents(db, 'net'))).size === 1;
+        const converged = await cluster.clock.until(same, 120 * SECOND);
+        assert.ok(converged, cluster.nodes.map(({ db }) => `--- ${db.nodeName}\n${contents(db, 'net')}`).join('\n'));
+      },
+    ),
+    { numRuns: 10 },
+  );
+});
+
+test('the same seed gives the same run', async () => {
+  const run = async (): Promise<string> => {
+    await using cluster = await encryptedCluster(77, 8);
+    Object.assign(cluster.network.conditions, { loss: 0.05, duplication: 0.05, maxDelay: 100 });
+    await cluster.clock.advance(60 * SECOND);
+    return `${cluster.network.sent} ${cluster.network.lost} ${cluster.nodes.map(({ db }) => db.nodeName)}`;
+  };
+  assert.equal(await run(), await run());
+});
+
+test('a daemon that restarts at its address under a new name takes the place of its former life', async () => {
+  await using cluster = await encryptedCluster(3, 5);
+  const [observer, victim] = cluster.nodes;
+  assert.ok(observer && victim);
+  for (const { db } of cluster.nodes) void db.joinNetwork('net');
+  victim.db.createEntry(TABLE, 'net', 'old', Buffer.from('old'));
+  await cluster.clock.advance(5 * SECOND);
+  assert.match(contents(observer.db, 'net'), /^old=/);
+  const changes: string[] = [];
+  observer.db.watch(TABLE, 'net', ({ type, key: name, reason }: TableChange) =>
+    changes.push(`${type} ${name} ${reason ?? ''}`),
+  );
+  await cluster.crash(victim);
+  const { db: reborn } = await cluster.add(1, KEYS);
+  void reborn.bootstrap([cluster.addressOf(0).host]);
+  void reborn.joinNetwork('net');
+  await cluster.clock.advance(5 * SECOND);
+  reborn.createEntry(TABLE, 'net', 'new', Buffer.from('new'));
+  await cluster.clock.advance(5 * SECOND);
+  assert.deepEqual(changes, ['create old ', 'delete old left', 'create new ']);
+  assert.equal(observer.db.peers().find(({ name }) => name === victim.db.nodeName)?.state, 'left');
+});
+
+test('a key re-used after a restart wins over the former value: its time is ahead of what others hold', async () => {
+  await using cluster = await encryptedCluster(4, 3);
+  const [first, , third] = cluster.nodes;
+  assert.ok(first && third);
+  for (const { db } of cluster.nodes) await Promise.race([db.joinNetwork('net'), cluster.clock.advance(2 * SECOND)]);
+  third.db.createEntry(TABLE, 'net', 'endpoint', Buffer.from('0'));
+  for (let count = 1; count <= 50; count++) third.db.updateEntry(TABLE, 'net', 'endpoint', Buffer.from(`${count}`));
+  await cluster.clock.advance(5 * SECOND);
+  await cluster.crash(third);
+  const { db: reborn } = await cluster.add(2, KEYS);
+  void reborn.bootstrap([cluster.addressOf(0).host]);
+  await cluster.clock.advance(2 * SECOND);
+  void reborn.joinNetwork('net');
+  await cluster.clock.advance(2 * SECOND);
+  reborn.createEntry(TABLE, 'net', 'endpoint', Buffer.from('reborn'));
+  await cluster.clock.advance(5 * SECOND);
+  assert.equal(Buffer.from(first.db.getEntry(TABLE, 'net', 'endpoint') ?? []).toString(), 'reborn');
+});
+
+test('entries of an unreachable node are hidden, told as such, and return with it', async () => {
+  await using cluster = await encryptedCluster(6, 5);
+  const [observer, victim] = cluster.nodes;
+  assert.ok(observer && victim);
+  for (const { db } of cluster.nodes) void db.joinNetwork('net');
+  victim.db.createEntry(TABLE, 'net', 'endpoint', Buffer.from('value'));
+  await cluster.clock.advance(5 * SECOND);
+  const changes: string[] = [];
+  observer.db.watch(TABLE, undefined, ({ type, reason }) => changes.push(`${type} ${reason ?? ''}`));
+  cluster.network.partition([victim.address]);
+  await cluster.clock.advance(90 * SECOND);
+  assert.equal(observer.db.getEntry(TABLE, 'net', 'endpoint'), undefined);
+  assert.equal(observer.db.stats().entries.net, 1);
+  cluster.network.heal();
+  const whole = (): boolean => cluster.nodes.every(({ db }) => db.stats().members === 5 && contents(db, 'net') !== '');
+  assert.ok(await cluster.clock.until(whole, 15 * SECOND), 'whole again within 15 s');
+  assert.deepEqual(changes, ['create ', 'delete unreachable', 'create ']);
+});
+
+test('leaving a network and leaving the cluster take the entries along', async () => {
+  await using cluster = await encryptedCluster(8, 4);
+  const [observer, second, third] = cluster.nodes;
+  assert.ok(observer && second && third);
+  for (const { db } of cluster.nodes) void db.joinNetwork('net');
+  await cluster.clock.advance(SECOND);
+  second.db.createEntry(TABLE, 'net', 'two', Buffer.from('2'));
+  third.db.createEntry(TABLE, 'net', 'three', Buffer.from('3'));
+  await cluster.clock.advance(5 * SECOND);
+  const reasons: string[] = [];
+  observer.db.watch(
+    TABLE,
+    'net',
+    ({ type, key: name, reason }) => type === 'delete' && reasons.push(`${name} ${reason}`),
+  );
+  second.db.leaveNetwork('net');
+  await cluster.clock.advance(5 * SECOND);
+  assert.equal(observer.db.networkPeers('net').length, 2);
+  assert.equal(contents(second.db, 'net'), '');
+  const left = third.db.leave();
+  await cluster.clock.advance(10 * SECOND);
+  await left;
+  assert.deepEqual(reasons, ['two left', 'three left']);
+  assert.equal(observer.db.stats().failures, 0);
+});
+
+test('a node that leaves a network and joins it again at once leaves no entry behind', async () => {
+  await using cluster = await encryptedCluster(13, 4);
+  for (const node of cluster.nodes) void node.db.joinNetwork('n');
+  await cluster.clock.advance(2 * SECOND);
+  const [, leaver, watcher] = cluster.nodes;
+  assert.ok(leaver && watcher);
+  const { db } = leaver;
+  const heard: TableChange[] = [];
+  watcher.db.watch(TABLE, 'n', (change) => heard.push(change));
+  for (const name of ['deleted', 'left']) db.createEntry(TABLE, 'n', name, Buffer.from(name));
+  await cluster.clock.advance(5 * SECOND);
+  assert.equal(contents(watcher.db, 'n').split('\n').length, 2);
+  db.deleteEntry(TABLE, 'n', 'deleted');
+  db.leaveNetwork('n');
+  void db.joinNetwork('n');
+  await cluster.clock.advance(5 * SECOND);
+  for (const node of cluster.nodes) assert.equal(contents(node.db, 'n'), '');
+  const deletions = heard.filter(({ type }) => type === 'delete');
+  assert.deepEqual(deletions.map(({ key: name, value }) => [name, Buffer.from(value).toString()]).sort(), [
+    ['deleted', 'deleted'],
+    ['left', 'left'],
+  ]);
+});
+
+test('a node that was held for dead says again what it is on, and exchanges its networks', async () => {
+  await using cluster = await encryptedCluster(11, 2);
+  const network = cluster.network as SimulatedNetwork<BytePort>;
+  const [first, second] = cluster.nodes;
+  assert.ok(first && second);
+  const heard: GossipMessage[] = [];
+  const address = cluster.addressOf(9);
+  const listener = new Memberlist({
+    name: 'listener',
+    transport: new ByteTransport(network, address),
+    clock: cluster.clock,
+    random: cluster.random,
+    keyring: new Keyring(KEYS.keys, KEYS.primary),
+    delegate: { message: (data) => heard.push(protobufCodec.decode(data)) },
+  });
+  listener.start();
+  for (const { db } of [first, second]) void db.joinNetwork('net');
+  const joined = listener.join([formatAddress(first.address)]);
+  await cluster.clock.advance(5 * SECOND);
+  await joined;
+  first.db.createEntry(TABLE, 'net', 'key', Buffer.from('value'));
+  const joinTimes = (): number[] =>
+    heard.flatMap((message) =>
+      message.type === 'network' && message.body.type === 'join' && message.body.nodeName === first.db.nodeName
+        ? [message.body.lTime]
+        : [],
+    );
+  const before = Math.max(0, ...joinTimes());
+  const dead = toPart({ type: 'dead', body: { incarnation: 99, node: first.db.nodeName, from: second.db.nodeName } });
+  const port = network.port(address, first.address) as BytePort;
+  port.packet(address, encodePacket([dead], new Keyring(KEYS.keys, KEYS.primary), cluster.random));
+  await cluster.clock.advance(5 * SECOND);
+  assert.ok(
+    joinTimes().some((time) => time > before),
+    `${before}: ${joinTimes().join(', ')}`,
+  );
+  assert.match(contents(second.db, 'net'), /key=value/);
+  await listener.close();
+});
+
+test('hostile packets and messages are counted and hurt nobody', async () => {
+  await using cluster = await encryptedCluster(9, 3);
+  const network = cluster.network as SimulatedNetwork<BytePort>;
+  const [first, second] = cluster.nodes;
+  assert.ok(first && second);
+  const stranger = { host: '192.0.2.1', port: 7946 };
+  const port = network.port(stranger, first.address) as BytePort;
+  for (let length = 0; length < 300; length++) port.packet(stranger, cluster.random.bytes(length));
+  await cluster.clock.advance(5 * SECOND);
+  const { drops, members } = first.db.stats();
+  assert.equal(members, 3);
+  assert.equal(
+    Object.values(drops).reduce((sum, count) => sum + count, 0),
+    300,
+    JSON.stringify(drops),
+  );
+  void first.db.joinNetwork('net');
+  void second.db.joinNetwork('net');
+  await cluster.clock.advance(SECOND);
+  second.db.createEntry(TABLE, 'net', 'still', Buffer.from('works'));
+  await cluster.clock.advance(2 * SECOND);
+  assert.match(contents(first.db, 'net'), /works/);
+});
+
+test('a value that no packet holds still arrives', async () => {
+  await using cluster = await encryptedCluster(10, 3);
+  const [first, second] = cluster.nodes;
+  assert.ok(first && second);
+  for (const { db } of cluster.nodes) void db.joinNetwork('net');
+  await cluster.clock.advance(SECOND);
+  first.db.createEntry(TABLE, 'net', 'large', new Uint8Array(10_000).fill(65));
+  await cluster.clock.advance(SECOND);
+  assert.equal(second.db.getEntry(TABLE, 'net', 'large')?.length, 10_000);
+});

@@ -1,0 +1,92 @@
+/** What every transport must do, run against real sockets and against the simulated one. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type BytePort, ByteTransport, SimulatedNetwork, seededRandom, VirtualClock } from '../simulation/index.ts';
+import type { Address } from '../wire/index.ts';
+import { NetTransport, type Stream, type Transport } from './index.ts';
+
+interface Setup {
+  open(): Promise<Transport>;
+  /** Lets `settled` happen. */
+  wait<T>(settled: Promise<T>): Promise<T>;
+}
+
+function real(): Setup {
+  return { open: () => NetTransport.open({ host: '127.0.0.1', port: 0 }), wait: (settled) => settled };
+}
+
+function simulated(): Setup {
+  const clock = new VirtualClock();
+  const network = new SimulatedNetwork<BytePort>(clock, seededRandom(1));
+  let last = 0;
+  return {
+    open: async () => new ByteTransport(network, { host: `10.0.0.${++last}`, port: 7946 }),
+    wait: async (settled) => {
+      let isDone = false;
+      const done = (): void => {
+        isDone = true;
+      };
+      settled.then(done, done);
+      await clock.until(() => isDone, 5_000, 10);
+      return settled;
+    },
+  };
+}
+
+async function readAll(stream: Stream): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for (let chunk = await stream.read(); chunk; chunk = await stream.read()) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+for (const [name, setup] of Object.entries({ NetTransport: real, ByteTransport: simulated })) {
+  test(`${name} delivers packets with their sender's address`, async () => {
+    const { open, wait } = setup();
+    const [a, b] = [await open(), await open()];
+    const received = new Promise<[Address, string]>((resolve) => {
+      b.onPacket((from, bytes) => resolve([from, Buffer.from(bytes).toString()]));
+    });
+    a.sendPacket(b.address, Buffer.from('hello'));
+    assert.deepEqual(await wait(received), [a.address, 'hello']);
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  test(`${name} carries a request and its answer on a stream, each to its end`, async () => {
+    const { open, wait } = setup();
+    const [a, b] = [await open(), await open()];
+    b.onStream((stream) => {
+      void (async () => {
+        const request = await stream.read();
+        await stream.write(Buffer.from(`re: ${Buffer.from(request ?? []).toString()}`));
+        stream.end();
+      })();
+    });
+    const exchange = async (): Promise<string> => {
+      const stream = await a.dial(b.address, AbortSignal.timeout(5_000));
+      await stream.write(Buffer.from('question'));
+      const answer = (await readAll(stream)).toString();
+      stream.end();
+      return answer;
+    };
+    assert.equal(await wait(exchange()), 're: question');
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  test(`${name} rejects a dial that is given up and a read of a broken stream`, async () => {
+    const { open, wait } = setup();
+    const [a, b] = [await open(), await open()];
+    const controller = new AbortController();
+    const dial = a.dial({ host: b.address.host, port: 1 }, controller.signal);
+    controller.abort(new Error('given up'));
+    await assert.rejects(wait(dial));
+    b.onStream(() => {});
+    const read = async (): Promise<void> => {
+      const stream = await a.dial(b.address, AbortSignal.timeout(5_000));
+      const pending = stream.read();
+      stream.destroy(new Error('broken'));
+      await pending;
+    };
+    await assert.rejects(wait(read()));
+    await Promise.all([a.close(), a.close(), b.close()]);
+  });
+}
