@@ -1,0 +1,120 @@
+import {
+  type NetworkNamespace,
+  Nftables,
+  NftablesError,
+  type NftCommand,
+  type NftFamily,
+  type NftObject,
+  RulesetGeneration,
+} from '@skein/netlink';
+import { fingerprint } from './fingerprint.ts';
+
+/** How a table is made of what its owner says of it. */
+export interface TableShape<Content> {
+  readonly table: { readonly family: NftFamily; readonly name: string };
+  /** The table's objects, written as the kernel lists them. */
+  objects(content: Content): readonly NftObject[];
+  /** The steps from one content to another; undefined: it takes a new table. Without it each change is a new table. */
+  difference?(before: Content, after: Content): NftCommand[] | undefined;
+}
+
+/**
+ * One nft table of ours in one namespace, kept as it should be. No context of libnftables stays open for it: one holds
+ * more than half a megabyte, and there is a table in each container's namespace.
+ */
+export class ManagedTable<Content> implements Disposable {
+  readonly #namespace: NetworkNamespace;
+  readonly #shape: TableShape<Content>;
+  readonly #rules: RulesetGeneration;
+  #wanted: Content | undefined;
+  /** What the kernel has, as far as we know; not what is wanted before the first `apply` and after one that failed. */
+  #applied: Content | undefined;
+  /** The ruleset's generation when it was so; undefined: somebody else changed something since. */
+  #generation: number | undefined;
+
+  private constructor(namespace: NetworkNamespace, shape: TableShape<Content>, rules: RulesetGeneration) {
+    this.#namespace = namespace;
+    this.#shape = shape;
+    this.#rules = rules;
+  }
+
+  /** Changes nothing yet. The namespace must be open until the table is disposed. */
+  static open<Content>(namespace: NetworkNamespace, shape: TableShape<Content>): ManagedTable<Content> {
+    return new ManagedTable(namespace, shape, RulesetGeneration.open(namespace));
+  }
+
+  /** @returns what the kernel has, of whomever. */
+  read(): NftObject[] {
+    return this.#nft((nft) => nft.list(this.#shape.table));
+  }
+
+  /** Makes the table so, in one transaction. What is so already is left alone. What fails is tried again by `repair`. */
+  apply(content: Content): void {
+    this.#wanted = content;
+    const commands = this.#applied && this.#shape.difference?.(this.#applied, content);
+    if (commands === undefined) {
+      this.#replaceUnlessEqual(content);
+      return;
+    }
+    if (commands.length === 0) {
+      this.#applied = content;
+      return;
+    }
+    const before = this.#rules.read();
+    try {
+      this.#nft((nft) => nft.change(commands));
+    } catch (error) {
+      // Somebody took away what the steps build on.
+      if (!(error instanceof NftablesError)) throw error;
+      this.#replace(content);
+      return;
+    }
+    this.#applied = content;
+    const isOurs = before === this.#generation && this.#rules.read() === before + 1;
+    this.#generation = isOurs ? before + 1 : undefined;
+  }
+
+  /** Puts right what somebody else has changed. @returns whether there was something. */
+  repair(): boolean {
+    const wanted = this.#wanted;
+    const isAsWanted = this.#applied === wanted && this.#rules.read() === this.#generation;
+    return wanted !== undefined && !isAsWanted && this.#replaceUnlessEqual(wanted);
+  }
+
+  /** Removes the table. No error when there is none. */
+  remove(): void {
+    this.#wanted = undefined;
+    this.#applied = undefined;
+    this.#nft((nft) => nft.deleteTable(this.#shape.table));
+  }
+
+  /** Stops looking after the table, which stays. */
+  [Symbol.dispose](): void {
+    this.#rules[Symbol.dispose]();
+  }
+
+  /** @returns whether it was different. */
+  #replaceUnlessEqual(content: Content): boolean {
+    // The generation first: what changes while the table is read shows the next time.
+    const generation = this.#rules.read();
+    if (fingerprint(this.read()) !== fingerprint(this.#shape.objects(content))) {
+      this.#replace(content);
+      return true;
+    }
+    this.#applied = content;
+    this.#generation = generation;
+    return false;
+  }
+
+  #replace(content: Content): void {
+    const before = this.#rules.read();
+    this.#nft((nft) => nft.replaceTable(this.#shape.table, this.#shape.objects(content)));
+    this.#applied = content;
+    this.#generation = this.#rules.read() === before + 1 ? before + 1 : undefined;
+  }
+
+  #nft<Result>(action: (nft: Nftables) => Result): Result {
+    using nft = Nftables.open(this.#namespace);
+    return action(nft);
+  }
+}

@@ -1,0 +1,303 @@
+/** The overlay driver of a host: the sandboxes of its containers, and in what order they come and go. */
+import { mkdirSync } from 'node:fs';
+import { NetworkNamespace } from '@skein/netlink';
+import { type EventBus, errorText, type Logger } from '../common/index.ts';
+import { TableKeeper } from '../nftables/index.ts';
+import { type FastPathMode, openFastPath } from './fast-path/index.ts';
+import { addressesOf, Gateway } from './gateway.ts';
+import { type LoadBalancerAddresses, LocalNetworks } from './local-networks.ts';
+import type { OverlayHost } from './local-overlay.ts';
+import { containerNamespaceName, gatewayBridgeName, loadBalancerNamespaceName, networkNamespaceName } from './names.ts';
+import { NamespaceDirectory } from './namespaces.ts';
+import { removeTunnels } from './network-sandbox.ts';
+import {
+  gatewayPosition,
+  type PlacedEndpoint,
+  placedEndpoints,
+  planSandbox,
+  renewSandbox,
+  sandboxState,
+} from './sandbox-plan.ts';
+import { SerialQueue } from './serial-queue.ts';
+import { OverlayState, type StoredSandbox } from './state.ts';
+import { validateEndpoint } from './subnets.ts';
+import type {
+  ClusterAttachment,
+  GatewayNetwork,
+  LocalNetwork,
+  OverlayDriver,
+  OverlayNetwork,
+  SandboxSpec,
+  SandboxState,
+} from './types.ts';
+
+export interface OverlayDriverOptions {
+  /** Folder of this daemon for what the kernel does not hold. */
+  readonly stateDirectory: string;
+  /** Folder of this daemon's namespace files. */
+  readonly namespaceDirectory: string;
+  readonly logger: Logger;
+  readonly events: EventBus;
+  /** The host's own namespace; by default the process's. */
+  readonly hostNamespace?: NetworkNamespace;
+  /** By default off. */
+  readonly fastPath?: FastPathMode;
+  /** How often kernel and records are compared, whatever happens; milliseconds. */
+  readonly resyncIntervalMs?: number;
+  /** How long rows of an earlier daemon stay although no record explains them yet; milliseconds. */
+  readonly adoptionGraceMs?: number;
+}
+
+const defaultResyncIntervalMs = 10_000;
+/** Gossip's bulk syncs come every 30 s: after two of them what is not known is not there. */
+const defaultAdoptionGraceMs = 60_000;
+
+/** @returns the overlay driver of this host; it does nothing before its methods are called. */
+export function createOverlayDriver(options: OverlayDriverOptions): OverlayDriver {
+  return new Driver(options);
+}
+
+class Driver implements OverlayDriver {
+  readonly #host: OverlayHost;
+  readonly #ownsHostNamespace: boolean;
+  readonly #gateway: Gateway;
+  readonly #networks: LocalNetworks;
+  readonly #queue = new SerialQueue();
+  /** By container ID. BOUNDED by the containers of this host. */
+  readonly #sandboxes = new Map<string, StoredSandbox>();
+  readonly #tables: TableKeeper;
+  readonly #resync: NodeJS.Timeout;
+
+  constructor(options: OverlayDriverOptions) {
+    const { stateDirectory, namespaceDirectory, logger, events } = options;
+    this.#ownsHostNamespace = options.hostNamespace === undefined;
+    mkdirSync(namespaceDirectory, { recursive: true });
+    const namespace = options.hostNamespace ?? NetworkNamespace.current();
+    this.#host = {
+      namespace,
+      fastPath: openFastPath(namespace, options.fastPath ?? 'off', logger),
+      namespaces: new NamespaceDirectory(namespaceDirectory),
+      state: new OverlayState(stateDirectory, logger),
+      logger,
+    };
+    this.#gateway = new Gateway(this.#host.namespace, this.#host.state);
+    this.#tables = new TableKeeper(logger);
+    this.#tables.keep(this.#gateway.firewall, `of ${gatewayBridgeName}`);
+    this.#networks = new LocalNetworks(this.#host, events, options.adoptionGraceMs ?? defaultAdoptionGraceMs);
+    this.#resync = setInterval(() => this.#resynchronize(), options.resyncIntervalMs ?? defaultResyncIntervalMs);
+    this.#resync.unref();
+  }
+
+  async adopt(containerIds: ReadonlySet<string>): Promise<void> {
+    await this.#queue.run(() => this.#adopt(containerIds));
+  }
+
+  async joinCluster(attachment: ClusterAttachment): Promise<void> {
+    await this.#queue.run(async () => {
+      this.#repairGateway(true);
+      await this.#networks.join(attachment);
+    });
+  }
+
+  async leaveCluster({ removeGateway }: { removeGateway: boolean }): Promise<void> {
+    await this.#queue.run(() => {
+      this.#networks.leave();
+      const isUsed = [...this.#sandboxes.values()].some(({ gateway }) => gateway !== undefined);
+      if (removeGateway && !isUsed) this.#gateway.remove();
+    });
+  }
+
+  async createSandbox(given: SandboxSpec): Promise<SandboxState> {
+    const spec = this.#current(given);
+    for (const endpoint of spec.endpoints) validateEndpoint(endpoint);
+    return this.#queue.run(async () => {
+      await this.#grow(spec.endpoints.map(({ network }) => network));
+      const existing = this.#sandboxes.get(spec.containerId);
+      const stored = planSandbox(spec, existing, () =>
+        this.#gateway.allocate(addressesOf([...this.#sandboxes.values()].flatMap(({ gateway }) => gateway ?? []))),
+      );
+      this.#sandboxes.set(spec.containerId, stored);
+      this.#host.state.sandboxes.put(spec.containerId, stored);
+      try {
+        if (existing !== undefined) this.#detachDropped(existing, stored);
+        await this.#build(stored, false);
+      } catch (error) {
+        if (existing === undefined) this.#remove(spec.containerId);
+        throw error;
+      }
+      return this.#stateOf(stored);
+    });
+  }
+
+  async removeSandbox(containerId: string): Promise<void> {
+    await this.#queue.run(() => this.#remove(containerId));
+  }
+
+  sandbox(containerId: string): SandboxState | undefined {
+    const stored = this.#sandboxes.get(containerId);
+    return stored && this.#stateOf(stored);
+  }
+
+  sandboxes(): readonly SandboxState[] {
+    return [...this.#sandboxes.values()].map((stored) => this.#stateOf(stored));
+  }
+
+  networks(): readonly LocalNetwork[] {
+    return this.#networks.list();
+  }
+
+  gatewayNetwork(): GatewayNetwork | undefined {
+    const stored = this.#gateway.stored;
+    if (stored === undefined) return undefined;
+    const { id, subnet, gateway, created } = stored;
+    const endpoints = this.sandboxes().flatMap(({ containerId, gateway: endpoint }) =>
+      endpoint === undefined ? [] : [{ containerId, endpoint }],
+    );
+    return { id, name: gatewayBridgeName, subnet, gateway, created: new Date(created), endpoints };
+  }
+
+  async setLoadBalancerAddresses(addresses: LoadBalancerAddresses): Promise<void> {
+    await this.#queue.run(async () => {
+      this.#networks.setLoadBalancers(addresses);
+      await this.#grow([...addresses.values()].map(({ network }) => network));
+    });
+  }
+
+  /** Stops watching. Everything in the kernel stays as it is, for the next daemon. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#resync);
+    await this.#queue.run(() => this.#networks.close());
+    this.#host.fastPath[Symbol.dispose]();
+    this.#tables[Symbol.dispose]();
+    this.#gateway[Symbol.dispose]();
+    if (this.#ownsHostNamespace) this.#host.namespace[Symbol.dispose]();
+  }
+
+  async #adopt(containerIds: ReadonlySet<string>): Promise<void> {
+    const { state, namespaces } = this.#host;
+    const networks = state.networks.all();
+    const adopted: StoredSandbox[] = [];
+    for (const [containerId, stored] of state.sandboxes.all()) {
+      const renewed = renewSandbox(stored);
+      this.#sandboxes.set(containerId, renewed);
+      const isWhole = stored.spec.endpoints.every(({ network }) => networks.has(network.id));
+      const isRunning = containerIds.has(containerId) && namespaces.has(containerNamespaceName(stored.sandboxId));
+      if (isRunning && isWhole) adopted.push(renewed);
+    }
+    // First what stays, so that no network seems to have lost its last endpoint.
+    for (const stored of adopted) {
+      for (const { network } of stored.spec.endpoints) {
+        const known = networks.get(network.id);
+        if (known !== undefined) await this.#networks.adopt(known);
+      }
+      state.sandboxes.put(stored.spec.containerId, stored);
+      await this.#repairAdopted(stored);
+    }
+    const kept = new Set(adopted.map(({ spec }) => spec.containerId));
+    for (const containerId of [...this.#sandboxes.keys()]) {
+      if (!kept.has(containerId)) this.#remove(containerId);
+    }
+    for (const id of networks.keys()) if (!this.#networks.has(id)) state.networks.delete(id);
+    this.#removeUnknownNamespaces();
+  }
+
+  /** Puts right what others did to rows and rules. What fails is logged and tried again the next time. */
+  #resynchronize(): void {
+    this.#networks.resynchronize();
+    this.#repairGateway(this.#gateway.stored !== undefined);
+  }
+
+  /** A cluster's node has a gateway network; one that cannot be made only fails those who need it. */
+  #repairGateway(isWanted: boolean): void {
+    try {
+      if (isWanted) this.#gateway.ensure();
+    } catch (error) {
+      this.#host.logger.error({ error: errorText(error) }, `cannot repair ${gatewayBridgeName}`);
+    }
+  }
+
+  #current(spec: SandboxSpec): SandboxSpec {
+    const endpoints = spec.endpoints.map((endpoint) => ({
+      ...endpoint,
+      network: this.#networks.current(endpoint.network),
+    }));
+    return { ...spec, endpoints };
+  }
+
+  /** Gives the sandboxes on networks that have grown the new subnets, while their containers run. */
+  async #grow(networks: readonly OverlayNetwork[]): Promise<void> {
+    for (const network of networks) {
+      if (!this.#networks.outgrows(network)) continue;
+      for (const [containerId, stored] of this.#sandboxes) {
+        if (!stored.spec.endpoints.some((endpoint) => endpoint.network.id === network.id)) continue;
+        const endpoints = stored.spec.endpoints.map((endpoint) =>
+          endpoint.network.id === network.id ? { ...endpoint, network } : endpoint,
+        );
+        const grown = { ...stored, spec: { ...stored.spec, endpoints } };
+        this.#sandboxes.set(containerId, grown);
+        this.#host.state.sandboxes.put(containerId, grown);
+        await this.#repairAdopted(grown);
+      }
+    }
+  }
+
+  /** Makes the kernel and gossip as the sandbox should be, from whatever they are. */
+  async #build(stored: StoredSandbox, isKnown: boolean): Promise<void> {
+    using container = this.#host.namespaces.ensure(containerNamespaceName(stored.sandboxId));
+    for (const endpoint of placedEndpoints(stored)) {
+      await this.#networks.attach(container, stored.spec, endpoint, isKnown);
+    }
+    if (stored.gateway === undefined) return;
+    this.#gateway.attach(container, stored.gateway, gatewayPosition(stored), stored.spec.containerId);
+  }
+
+  /** What cannot be repaired in a running container's sandbox is left as it is, and said. */
+  async #repairAdopted(stored: StoredSandbox): Promise<void> {
+    try {
+      await this.#build(stored, true);
+    } catch (error) {
+      const { containerId } = stored.spec;
+      this.#host.logger.error({ containerId, error: errorText(error) }, 'cannot repair a running sandbox');
+    }
+  }
+
+  #remove(containerId: string): void {
+    const stored = this.#sandboxes.get(containerId);
+    if (stored === undefined) return;
+    for (const endpoint of placedEndpoints(stored)) this.#networks.detach(containerId, endpoint);
+    if (stored.gateway !== undefined) this.#gateway.detach(stored.gateway);
+    this.#host.namespaces.delete(containerNamespaceName(stored.sandboxId));
+    this.#host.state.sandboxes.delete(containerId);
+    this.#sandboxes.delete(containerId);
+  }
+
+  /** Removes endpoints that the sandbox had and shall not have any more. */
+  #detachDropped(before: StoredSandbox, after: StoredSandbox): void {
+    const isKept = ({ stored }: PlacedEndpoint): boolean => after.endpoints.some(({ id }) => id === stored.id);
+    for (const endpoint of placedEndpoints(before)) {
+      if (!isKept(endpoint)) this.#networks.detach(before.spec.containerId, endpoint);
+    }
+    if (before.gateway !== undefined && after.gateway === undefined) this.#gateway.detach(before.gateway);
+  }
+
+  /** Removes namespaces that belong to nothing: what a killed daemon left half done. */
+  #removeUnknownNamespaces(): void {
+    const { namespaces, logger } = this.#host;
+    const known = new Set([
+      ...this.#networks.ids().flatMap((id) => [networkNamespaceName(id), loadBalancerNamespaceName(id)]),
+      ...[...this.#sandboxes.values()].map(({ sandboxId }) => containerNamespaceName(sandboxId)),
+    ]);
+    for (const name of namespaces.list().filter((candidate) => !known.has(candidate))) {
+      logger.info({ namespace: name }, 'removing a namespace that nothing uses');
+      if (namespaces.has(name)) {
+        using namespace = namespaces.open(name);
+        removeTunnels(namespace);
+      }
+      namespaces.delete(name);
+    }
+  }
+
+  #stateOf(stored: StoredSandbox): SandboxState {
+    return sandboxState(stored, this.#host.namespaces.path(containerNamespaceName(stored.sandboxId)));
+  }
+}

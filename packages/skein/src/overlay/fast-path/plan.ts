@@ -1,0 +1,35 @@
+/** What the fast path has to know of a network, from what the rest of the room knows. Pure. */
+import { isIPv4 } from 'node:net';
+import { plainAddress } from '../names.ts';
+import type { PeerRows } from '../peers.ts';
+import { subnetOf } from '../subnets.ts';
+import type { EndpointState, OverlayNetwork } from '../types.ts';
+import type { NetworkPlan } from './types.ts';
+
+/**
+ * @returns the plan: the peers are those of the forwarding and neighbour rows. IPv6 is left out, and an endpoint
+ * without a port.
+ * @param ports endpoint ID → the bridge's end of its veth pair.
+ */
+export function planNetwork(
+  network: OverlayNetwork,
+  underlay: Pick<NetworkPlan, 'mtu' | 'vtep' | 'dataPathPort'>,
+  endpoints: readonly EndpointState[],
+  ports: ReadonlyMap<string, string>,
+  { neighbours, forwarding }: PeerRows,
+): NetworkPlan {
+  const vniOf = (address: string): number | undefined => network.subnets[subnetOf(network, address)]?.vni;
+  return {
+    networkId: network.id,
+    ...underlay,
+    endpoints: endpoints.flatMap(({ id, address, mac }) => {
+      const [portName, vni] = [ports.get(id), vniOf(address)];
+      const isPlaced = portName !== undefined && vni !== undefined;
+      return isPlaced ? [{ address: plainAddress(address), mac, vni, portName }] : [];
+    }),
+    peers: [...neighbours].flatMap(([address, mac]) => {
+      const [vtep, vni] = [forwarding.get(mac), vniOf(address)];
+      return isIPv4(address) && vtep !== undefined && vni !== undefined ? [{ address, mac, vni, vtep }] : [];
+    }),
+  };
+}

@@ -1,0 +1,30 @@
+import type { NetworkNamespace } from '@skein/netlink';
+import type { RemoteEndpoint } from './records.ts';
+
+/** One network of this host as the fast path needs to know it. */
+export interface NetworkPlan {
+  readonly networkId: string;
+  readonly mtu: number;
+  /** Plain address of this host's VTEP. */
+  readonly vtep: string;
+  /** UDP port of VXLAN. */
+  readonly dataPathPort: number;
+  /** This host's endpoints: with plain addresses, and the bridge's ends of their veth pairs. */
+  readonly endpoints: readonly {
+    readonly address: string;
+    readonly mac: string;
+    readonly vni: number;
+    readonly portName: string;
+  }[];
+  readonly peers: readonly RemoteEndpoint[];
+}
+
+/** The way around bridge and VXLAN device, or the absence of one. Nothing that it does or cannot do stops a packet. */
+export interface FastPath extends Disposable {
+  /** Makes programs and maps as the plan says. A failure is logged, and the network's packets go the kernel's way. */
+  reconcile(sandbox: NetworkNamespace, plan: NetworkPlan): void;
+  /** The network goes from this host; its links are removed by others. Safe to repeat. */
+  forget(networkId: string): void;
+  /** There is no network on this host: takes the program off the link that has the VTEP. */
+  release(vtep: string): void;
+}

@@ -1,0 +1,33 @@
+/** Which link of this host carries its tunnels, and which other hosts are reached over it. */
+import { hasCode, type NetworkNamespace, RouteSocket } from '@skein/netlink';
+
+/** Outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348 section 5). */
+const vxlanOverhead = 50;
+
+/** @returns the index of the link that has the VTEP's address and can carry frames; undefined when there is none. */
+export function underlayLink(host: NetworkNamespace, vtep: string): number | undefined {
+  using route = RouteSocket.open(host);
+  const holder = route.addresses.list({ family: 'ipv4' }).find(({ address }) => address === vtep);
+  const link = holder && route.links.get(holder.index);
+  return link === undefined || link.loopback || link.mac === undefined ? undefined : link.index;
+}
+
+/** @returns those of the VTEPs to which a frame of this MTU goes out by the link, whole. */
+export function reachedOver(
+  host: NetworkNamespace,
+  link: number,
+  mtu: number,
+  vteps: Iterable<string>,
+): ReadonlySet<string> {
+  using route = RouteSocket.open(host);
+  const isReached = (vtep: string): boolean => {
+    try {
+      const way = route.routes.get(vtep);
+      return way.index === link && way.mtu >= mtu + vxlanOverhead;
+    } catch (error) {
+      if (hasCode(error, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return false;
+      throw error;
+    }
+  };
+  return new Set([...new Set(vteps)].filter(isReached));
+}

@@ -1,0 +1,181 @@
+/**
+ * docker_gwbridge: the bridge in the host's namespace by which containers reach what is not on their overlay networks.
+ * Its containers cannot reach each other there, and nothing outside can open a connection to them, but by published
+ * ports.
+ */
+import { hasCode, type NetworkNamespace, Prefix, RouteSocket, readSysctl, writeSysctl } from '@skein/netlink';
+import { newHexId, SkeinError } from '../common/index.ts';
+import type { ManagedTable } from '../nftables/index.ts';
+import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
+import { type GatewayRules, openGatewayFirewall } from './firewall.ts';
+import { containerInterfaceName, gatewayBridgeName, linkAlias, plainAddress, randomMac } from './names.ts';
+import { newEndpoint } from './sandbox-plan.ts';
+import type { OverlayState, StoredEndpoint, StoredGateway } from './state.ts';
+
+/** The state file's key: there is one. */
+const stateKey = 'gateway';
+const alias = linkAlias('gateway', 'bridge');
+const forwarding = 'net.ipv4.ip_forward';
+/** br_netfilter; without it there is no such setting. */
+const bridgeFilter = 'net.bridge.bridge-nf-call-iptables';
+const plainMtu = 1500;
+/** RT_TABLE_MAIN, linux/rtnetlink.h. */
+const mainTable = 254;
+const defaultRoute = '0.0.0.0/0';
+
+/** @returns Docker's local address pools in its order, without 172.17 that docker0 has (libnetwork ipamutils). */
+function* localPools(): Generator<Prefix> {
+  for (let second = 18; second <= 31; second++) yield Prefix.parse(`172.${second}.0.0/16`);
+  yield* Prefix.parse('192.168.0.0/16').subnets(20);
+}
+
+export class Gateway implements Disposable {
+  readonly firewall: ManagedTable<GatewayRules>;
+  readonly #host: NetworkNamespace;
+  readonly #state: OverlayState;
+  #stored: StoredGateway | undefined;
+
+  constructor(host: NetworkNamespace, state: OverlayState) {
+    this.firewall = openGatewayFirewall(host);
+    this.#host = host;
+    this.#state = state;
+    this.#stored = state.gateway.all().get(stateKey);
+  }
+
+  get stored(): StoredGateway | undefined {
+    return this.#stored;
+  }
+
+  /** Makes the bridge, its address, forwarding and masquerade, or repairs them. */
+  ensure(): StoredGateway {
+    const stored = this.#stored ?? this.#plan();
+    this.#stored = stored;
+    this.#state.gateway.put(stateKey, stored);
+    this.#ensureBridge(stored);
+    this.firewall.apply({ bridge: gatewayBridgeName, subnet: stored.subnet });
+    if (readSysctl(this.#host, forwarding) !== '1') writeSysctl(this.#host, forwarding, 1);
+    return stored;
+  }
+
+  /** @returns an endpoint with the lowest free address. @throws SkeinError ResourceExhausted when there is none. */
+  allocate(used: ReadonlySet<string>): StoredEndpoint {
+    const { subnet, gateway } = this.ensure();
+    const prefix = Prefix.parse(subnet);
+    for (let host = 1n; host < prefix.size - 1n; host++) {
+      const address = prefix.address(host);
+      if (address === gateway || used.has(address)) continue;
+      return newEndpoint({ address: `${address}/${prefix.length}` });
+    }
+    throw new SkeinError(
+      'ResourceExhausted',
+      `${gatewayBridgeName}: all ${prefix.size} addresses of ${subnet} are taken`,
+    );
+  }
+
+  /** Makes the container's way out, at interface number `position`. */
+  attach(container: NetworkNamespace, endpoint: StoredEndpoint, position: number, containerId: string): void {
+    const { gateway } = this.ensure();
+    ensureEndpoint(container, this.#host, {
+      interfaceName: containerInterfaceName(position),
+      portName: endpoint.portName,
+      bridge: gatewayBridgeName,
+      address: endpoint.address,
+      mac: endpoint.mac,
+      mtu: this.#mtu(),
+      alias: linkAlias('gateway', containerId),
+      port: { isolated: !this.#isBridgeFiltered() },
+      gateway,
+    });
+  }
+
+  detach(endpoint: StoredEndpoint): void {
+    removeEndpoint(this.#host, endpoint.portName);
+  }
+
+  /** Removes bridge, nft table and state, and turns forwarding off if it was off before. No error when all is gone. */
+  remove(): void {
+    const stored = this.#stored;
+    if (stored === undefined) return;
+    using route = RouteSocket.open(this.#host);
+    const bridge = route.links.get(gatewayBridgeName);
+    // The state file says that it is ours; without an alias it was made by a daemon killed in that moment.
+    if (bridge !== undefined && (bridge.alias ?? alias) === alias) route.links.delete(bridge.index);
+    this.firewall.remove();
+    if (stored.turnedForwardingOn) writeSysctl(this.#host, forwarding, 0);
+    this.#state.gateway.delete(stateKey);
+    this.#stored = undefined;
+  }
+
+  /** Everything in the kernel stays as it is. */
+  [Symbol.dispose](): void {
+    this.firewall[Symbol.dispose]();
+  }
+
+  /**
+   * Where br_netfilter shows bridged packets to the rules of IP, these keep the containers apart (firewall.ts). An isolated
+   * port would there stop also what a published port leads from one container to another: it does not leave the bridge.
+   */
+  #isBridgeFiltered(): boolean {
+    try {
+      return readSysctl(this.#host, bridgeFilter) === '1';
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return false;
+      throw error;
+    }
+  }
+
+  #plan(): StoredGateway {
+    using route = RouteSocket.open(this.#host);
+    if (route.links.get(gatewayBridgeName) !== undefined) {
+      throw new SkeinError(
+        'FailedPrecondition',
+        `${gatewayBridgeName} exists and is not Skein's: stop the dockerd that uses it, then: ip link delete ${gatewayBridgeName}`,
+      );
+    }
+    const taken = route.routes
+      .list({ family: 'ipv4', table: mainTable })
+      .filter((entry) => entry.destination !== defaultRoute)
+      .map((entry) => Prefix.parse(entry.destination));
+    for (const pool of localPools()) {
+      if (taken.some((prefix) => prefix.overlaps(pool))) continue;
+      const turnedForwardingOn = readSysctl(this.#host, forwarding) !== '1';
+      return {
+        id: newHexId(),
+        subnet: pool.toString(),
+        gateway: pool.address(1),
+        created: new Date().toISOString(),
+        turnedForwardingOn,
+      };
+    }
+    throw new SkeinError('ResourceExhausted', `${gatewayBridgeName}: this node has routes to all local address pools`);
+  }
+
+  #ensureBridge(stored: StoredGateway): void {
+    using route = RouteSocket.open(this.#host);
+    const bridge =
+      route.links.get(gatewayBridgeName) ??
+      route.links.create({ kind: 'bridge', name: gatewayBridgeName, mac: randomMac(), alias, up: true });
+    if (!bridge.up || bridge.alias !== alias) route.links.set(bridge.index, { up: true, alias });
+    const { length, broadcast } = Prefix.parse(stored.subnet);
+    const present = route.addresses.list({ index: bridge.index, family: 'ipv4' });
+    if (!present.some((entry) => entry.address === stored.gateway && entry.prefixLength === length)) {
+      route.addresses.replace({ index: bridge.index, address: stored.gateway, prefixLength: length, broadcast });
+    }
+  }
+
+  /** A packet to the outside takes the host's default route: the containers' links must not be wider. */
+  #mtu(): number {
+    using route = RouteSocket.open(this.#host);
+    const bridge = route.links.get(gatewayBridgeName);
+    const way = route.routes
+      .list({ family: 'ipv4', table: mainTable })
+      .find((entry) => entry.destination === defaultRoute && entry.index !== undefined);
+    const outward = way?.index === undefined ? undefined : route.links.get(way.index);
+    return Math.min(bridge?.mtu ?? plainMtu, way?.mtu ?? plainMtu, outward?.mtu ?? plainMtu);
+  }
+}
+
+/** @returns the plain addresses of endpoints. */
+export function addressesOf(endpoints: Iterable<StoredEndpoint>): Set<string> {
+  return new Set([...endpoints].map((endpoint) => plainAddress(endpoint.address)));
+}

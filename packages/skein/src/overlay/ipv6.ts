@@ -1,0 +1,57 @@
+/** IPv6 on a link of ours: off unless the link has a part in a network with IPv6. */
+import {
+  hasCode,
+  type Link,
+  type NetworkNamespace,
+  normalizeAddress,
+  Prefix,
+  type RouteSocket,
+  readSysctl,
+  writeSysctl,
+} from '@skein/netlink';
+import { SkeinError } from '../common/index.ts';
+import { plainAddress } from './names.ts';
+
+/**
+ * linux/Documentation/networking/ip-sysctl.rst. The manager gives an address once only, so nobody is asked for
+ * duplicates: the address works at once. Nobody routes on an overlay network: what a container there says to be a router's
+ * advertisement is not believed.
+ */
+const settings = { accept_dad: 0, accept_ra: 0, autoconf: 0, disable_ipv6: 0 } as const;
+/** Of links that only pass on: no link-local address (IN6_ADDR_GEN_MODE_NONE). */
+const silentSettings = { addr_gen_mode: 1, ...settings } as const;
+
+/** Lets a link have IPv6 neighbours, but no address. @throws SkeinError FailedPrecondition when the kernel has no IPv6. */
+export function ensureIpv6Neighbours(namespace: NetworkNamespace, name: string): void {
+  for (const [setting, value] of Object.entries(silentSettings)) ensureSetting(namespace, name, setting, `${value}`);
+}
+
+/**
+ * Gives a link an IPv6 address (CIDR), if it has not got it. `route` is of the namespace.
+ * @throws SkeinError FailedPrecondition when the kernel has no IPv6.
+ */
+export function ensureIpv6Address(
+  namespace: NetworkNamespace,
+  route: RouteSocket,
+  { index, name }: Pick<Link, 'index' | 'name'>,
+  cidr: string,
+): void {
+  for (const [setting, value] of Object.entries(settings)) ensureSetting(namespace, name, setting, `${value}`);
+  const address = normalizeAddress(plainAddress(cidr));
+  const prefixLength = Prefix.parse(cidr).length;
+  const present = route.addresses.list({ index, family: 'ipv6' });
+  if (present.some((entry) => entry.address === address && entry.prefixLength === prefixLength)) return;
+  route.addresses.replace({ index, address, prefixLength, skipDuplicateDetection: true });
+}
+
+function ensureSetting(namespace: NetworkNamespace, link: string, setting: string, value: string): void {
+  const path = `net/ipv6/conf/${link}/${setting}`;
+  try {
+    if (readSysctl(namespace, path) !== value) writeSysctl(namespace, path, value);
+  } catch (cause) {
+    if (!hasCode(cause, 'ENOENT')) throw cause;
+    throw new SkeinError('FailedPrecondition', `${link} cannot have an IPv6 address: this kernel has no IPv6`, {
+      cause,
+    });
+  }
+}

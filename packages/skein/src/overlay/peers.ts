@@ -1,0 +1,156 @@
+/**
+ * Who is where on one network: the peer records that gossip brings, and the rows that the kernel should hold because
+ * of them. Pure; `peer-rows.ts` makes the kernel equal to it.
+ */
+import { isIPv4, isIPv6 } from 'node:net';
+import { normalizeAddress } from '@skein/netlink';
+import type { PeerRecord } from './gen/overlay_pb.js';
+import { plainAddress } from './names.ts';
+
+/** An endpoint on another host. */
+export interface Peer {
+  /** Plain address of the endpoint. */
+  readonly address: string;
+  readonly ipv6Address?: string | undefined;
+  readonly mac: string;
+  /** Plain address of its host's VTEP. */
+  readonly vtep: string;
+}
+
+/** What is true of this host: its records need no rows, and its endpoints win over what others say of them. */
+export interface LocalView {
+  readonly vtep: string;
+  readonly addresses: ReadonlySet<string>;
+  readonly macs: ReadonlySet<string>;
+}
+
+/** The rows that a network's VXLAN devices should have. */
+export interface PeerRows {
+  /** Endpoint address → MAC (neighbour table: answers ARP and neighbour discovery). */
+  readonly neighbours: ReadonlyMap<string, string>;
+  /** MAC → VTEP (forwarding database: where the frame goes). */
+  readonly forwarding: ReadonlyMap<string, string>;
+}
+
+/** @returns the peer that a record describes, or undefined if it is malformed (other nodes write it). */
+export function peerOfRecord(
+  record: Pick<PeerRecord, 'endpointIp' | 'endpointMac' | 'tunnelEndpointIp'> &
+    Partial<Pick<PeerRecord, 'endpointIpv6'>>,
+): Peer | undefined {
+  const address = plainAddress(record.endpointIp);
+  const mac = record.endpointMac.toLowerCase();
+  if (!isIPv4(address) || !isUnicastMac(mac) || !isIPv4(record.tunnelEndpointIp)) return undefined;
+  const ipv6 = plainAddress(record.endpointIpv6 ?? '');
+  const ipv6Address = isIPv6(ipv6) && !ipv6.includes('%') ? normalizeAddress(ipv6) : undefined;
+  return { address, ...(ipv6Address && { ipv6Address }), mac, vtep: record.tunnelEndpointIp };
+}
+
+const addressesOf = ({ address, ipv6Address }: Peer): string[] =>
+  ipv6Address === undefined ? [address] : [address, ipv6Address];
+
+function isSamePeer(left: Peer | undefined, right: Peer): boolean {
+  return left?.mac === right.mac && left.vtep === right.vtep && addressesOf(left).join() === addressesOf(right).join();
+}
+
+function isUnicastMac(mac: string): boolean {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac)) return false;
+  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0 && mac !== '00:00:00:00:00:00';
+}
+
+interface KnownPeer {
+  readonly peer: Peer;
+  /** Grows with each record: the newest has the greatest. */
+  readonly order: number;
+  /** Clock time, in ms, at which the record is forgotten; only of one whose host is gone. */
+  readonly expires: number | undefined;
+}
+
+/** The peer records of one network by endpoint ID. */
+export class PeerTable {
+  /** BOUNDED by the endpoints of the cluster on this network. */
+  readonly #records = new Map<string, KnownPeer>();
+  #nextOrder = 0;
+
+  /** Adds or replaces a record; one that says something new counts as the newest. @returns whether anything changed. */
+  set(endpointId: string, peer: Peer): boolean {
+    const known = this.#records.get(endpointId);
+    if (isSamePeer(known?.peer, peer) && known?.expires === undefined) return false;
+    for (const [id, other] of this.#records) {
+      const isClaimed =
+        other.peer.mac === peer.mac || addressesOf(other.peer).some((address) => addressesOf(peer).includes(address));
+      if (other.expires !== undefined && isClaimed) this.#records.delete(id);
+    }
+    this.#records.set(endpointId, { peer, order: this.#nextOrder++, expires: undefined });
+    return true;
+  }
+
+  /** @returns whether there was such a record. */
+  delete(endpointId: string): boolean {
+    return this.#records.delete(endpointId);
+  }
+
+  /**
+   * The record's host is lost to gossip, but its containers may well be running: the record stays until `expires`
+   * (clock time, ms), or until another one claims its address or MAC.
+   */
+  orphan(endpointId: string, expires: number): void {
+    const known = this.#records.get(endpointId);
+    if (known !== undefined) this.#records.set(endpointId, { ...known, expires });
+  }
+
+  /** As `orphan`, for all records: their source is lost. */
+  orphanAll(expires: number): void {
+    for (const id of this.#records.keys()) this.orphan(id, expires);
+  }
+
+  /** Forgets the records whose time is over. */
+  expire(now: number): void {
+    for (const [id, { expires }] of this.#records)
+      if (expires !== undefined && expires <= now) this.#records.delete(id);
+  }
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  /**
+   * @returns the rows that should be in the kernel. An address or MAC has one place: of two records that claim it, as
+   * when a task was moved and the old record has not gone yet, the newest wins.
+   */
+  desiredRows(local: LocalView): PeerRows {
+    const neighbours = new Map<string, string>();
+    const forwarding = new Map<string, string>();
+    const newestFirst = [...this.#records.values()].sort((left, right) => right.order - left.order);
+    for (const { peer } of newestFirst) {
+      const addresses = addressesOf(peer).filter(
+        (address) => !local.addresses.has(address) && !neighbours.has(address),
+      );
+      if (peer.vtep === local.vtep || !addresses.includes(peer.address) || local.macs.has(peer.mac)) continue;
+      const claimed = forwarding.get(peer.mac);
+      if (claimed !== undefined && claimed !== peer.vtep) continue;
+      for (const address of addresses) neighbours.set(address, peer.mac);
+      forwarding.set(peer.mac, peer.vtep);
+    }
+    return { neighbours, forwarding };
+  }
+}
+
+/** Changes that make a set of rows equal to another. */
+export interface RowChanges {
+  /** Rows to write, over whatever has the key. */
+  readonly replace: readonly (readonly [key: string, value: string])[];
+  /** Keys of rows to take away. */
+  readonly remove: readonly string[];
+}
+
+/** @returns what to do so that `actual` becomes `desired`; without `prune` rows are only added and corrected. */
+export function diffRows(
+  desired: ReadonlyMap<string, string>,
+  actual: ReadonlyMap<string, string>,
+  prune: boolean,
+): RowChanges {
+  return {
+    replace: [...desired].filter(([key, value]) => actual.get(key) !== value),
+    remove: prune ? [...actual.keys()].filter((key) => !desired.has(key)) : [],
+  };
+}
