@@ -1,0 +1,319 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  connectTcpIn,
+  Nftables,
+  RouteSocket,
+  tcpServerIn,
+  udpClientIn,
+  udpSocketIn,
+  writeSysctl,
+} from '@skein/netlink';
+import { silentLogger } from '../common/index.ts';
+import { createLoadBalancer } from './balancer.ts';
+import { greeting, networkId, TestSegment, ToldGossip, virtualIp } from './testing.ts';
+import { sendInit } from './testing-sctp.ts';
+import type { LoadBalancer } from './types.ts';
+
+const port = 8000;
+const backends = ['10.88.0.11', '10.88.0.12', '10.88.0.13'];
+const client = (segment: TestSegment) => ({
+  containerId: 'client',
+  networkNamespace: segment.path('client'),
+  networks: [{ id: networkId, subnets: ['10.88.0.0/24'] }],
+});
+const tableOf = (segment: TestSegment, name: string): string => {
+  using nft = Nftables.open(segment.get(name));
+  return JSON.stringify(nft.list({ family: 'ip', name: 'skein' }));
+};
+
+/** A client and three tasks of one service. */
+async function scene(name: string): Promise<{ segment: TestSegment; gossip: ToldGossip; start: () => LoadBalancer }> {
+  const segment = new TestSegment(name);
+  segment.add('client', '10.88.0.5');
+  segment.alone('host');
+  for (const [index, address] of backends.entries()) await segment.serve(`task${index + 1}`, address, port);
+  const gossip = new ToldGossip();
+  const start = (): LoadBalancer =>
+    createLoadBalancer({
+      logger: silentLogger(),
+      hostNamespace: segment.get('host'),
+      auditIntervalMs: 50,
+      lostGraceMs: 400,
+    });
+  return { segment, gossip, start };
+}
+
+async function until(what: string, probe: () => Promise<boolean> | boolean): Promise<void> {
+  for (let tries = 0; tries < 60; tries++) {
+    if (await probe()) return;
+    await sleep(25);
+  }
+  assert.fail(`not in time: ${what}`);
+}
+
+test('connections to a virtual IP are spread evenly, and the task sees the client', async () => {
+  const { segment, gossip, start } = await scene('spread');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  for (const address of backends) gossip.tell(address);
+  balancer.attach(client(segment));
+  const counts = new Map<string, number>();
+  for (let round = 0; round < 30; round++) {
+    const said = await greeting(segment.get('client'), virtualIp, port);
+    counts.set(said, (counts.get(said) ?? 0) + 1);
+  }
+  assert.deepEqual(
+    [...counts].sort(),
+    [1, 2, 3].map((number) => [`task${number} 10.88.0.5`, 10]),
+  );
+});
+
+test('a task gets connections only once the way to it is known', async () => {
+  const { segment, gossip, start } = await scene('way');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  gossip.tell('10.88.0.12', { id: 'its peer record is late' });
+  balancer.attach(client(segment));
+  for (let round = 0; round < 3; round++) {
+    assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task1 10.88.0.5');
+  }
+  gossip.tellPeer('10.88.0.12');
+  await until('the second task is in', () => tableOf(segment, 'client').includes('10.88.0.12'));
+});
+
+test('a task reaches its own service, itself among it', async () => {
+  const { segment, gossip, start } = await scene('hairpin');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  balancer.attach({ ...client(segment), containerId: 'task1', networkNamespace: segment.path('task1') });
+  assert.equal(await greeting(segment.get('task1'), virtualIp, port), 'task1 10.88.0.11');
+});
+
+test('a draining task keeps its connections and gets no new ones; a gone one is reset at once', async () => {
+  const { segment, gossip, start } = await scene('drain');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  balancer.attach(client(segment));
+  const connection = await connectTcpIn(segment.get('client'), { address: virtualIp, port });
+  const [hello] = (await once(connection, 'data')) as [Buffer];
+  assert.equal(hello.toString(), 'task1 10.88.0.5');
+  gossip.tell('10.88.0.12');
+  gossip.tell('10.88.0.11', {}, true);
+  await until('the draining task is out', () => !tableOf(segment, 'client').includes('10.88.0.11'));
+  for (let round = 0; round < 4; round++) {
+    assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task2 10.88.0.5');
+  }
+  connection.write('still there?');
+  const [echo] = (await once(connection, 'data')) as [Buffer];
+  assert.equal(echo.toString(), 'still there?');
+  const failed = once(connection, 'error', { signal: AbortSignal.timeout(1000) });
+  gossip.forget('10.88.0.11');
+  await sleep(100);
+  connection.write('and now?');
+  const [error] = (await failed) as [NodeJS.ErrnoException];
+  assert.equal(error.code, 'ECONNRESET');
+});
+
+test('a datagram sender to a virtual IP is led to another task when his is gone; SCTP is led, too', async () => {
+  const { segment, gossip, start } = await scene('datagrams');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  balancer.attach(client(segment));
+  const to = { address: virtualIp, port };
+  assert.equal(await sendInit(segment.get('client'), to, segment.get('task1')), `10.88.0.5 > 10.88.0.11:${port}`);
+  const tasks = await Promise.all(
+    ['task1', 'task2'].map(async (name) => {
+      const socket = await udpSocketIn(segment.get(name), { address: '0.0.0.0', port });
+      return socket.on('message', (_data, from) => socket.send(name, from.port, from.address));
+    }),
+  );
+  const sender = await udpClientIn(segment.get('client'), to);
+  sender.on('error', () => undefined);
+  let heard = '';
+  sender.on('message', (data) => {
+    heard = data.toString();
+  });
+  const hears = (name: string) => async (): Promise<boolean> => {
+    sender.send('who?');
+    await sleep(10);
+    return heard === name;
+  };
+  try {
+    await until('the first answers', hears('task1'));
+    gossip.tell('10.88.0.12');
+    gossip.forget('10.88.0.11');
+    await until('the second answers the same socket', hears('task2'));
+    gossip.forget('10.88.0.12');
+    await until('nobody is there', () => !tableOf(segment, 'client').includes('10.88.0.12'));
+    await hears('')();
+    gossip.tell('10.88.0.11');
+    await until('the first is back', hears('task1'));
+  } finally {
+    for (const socket of [sender, ...tasks]) socket.close();
+  }
+});
+
+test('without any task a virtual IP refuses at once', async () => {
+  const { segment, gossip, start } = await scene('empty');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  balancer.attach(client(segment));
+  gossip.forget('10.88.0.11');
+  await until('the task is out', () => !tableOf(segment, 'client').includes('10.88.0.11'));
+  const begin = performance.now();
+  assert.equal(await greeting(segment.get('client'), virtualIp, port), 'ECONNREFUSED');
+  assert.ok(performance.now() - begin < 500, `${performance.now() - begin} ms`);
+});
+
+test('our table comes back when somebody flushes it, and theirs stays as it is', async () => {
+  const { segment, gossip, start } = await scene('heal');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  balancer.attach(client(segment));
+  const before = tableOf(segment, 'client').replaceAll(/"handle":\d+/g, '');
+  using nft = Nftables.open(segment.get('client'));
+  const foreign = { family: 'ip', name: 'foreign' } as const;
+  for (const command of [
+    { delete: { table: { family: 'ip', name: 'skein' } } },
+    { flush: { chain: { family: 'ip', table: 'skein', name: 'output' } } },
+    { flush: { chain: { family: 'ip', table: 'skein', name: `vip-${virtualIp}` } } },
+  ] as const) {
+    nft.run([{ add: { table: foreign } }, command]);
+    const theirs = JSON.stringify(nft.list(foreign));
+    await until('the table is back', () => tableOf(segment, 'client').replaceAll(/"handle":\d+/g, '') === before);
+    assert.equal(JSON.stringify(nft.list(foreign)), theirs);
+    // A change after somebody else's builds on what is really there.
+    nft.run([command]);
+    gossip.tell('10.88.0.12');
+    await until('the second task is in', () => tableOf(segment, 'client').includes('10.88.0.12'));
+    gossip.forget('10.88.0.12');
+    await until('the second task is out', () => !tableOf(segment, 'client').includes('10.88.0.12'));
+  }
+  assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task1 10.88.0.5');
+});
+
+test('rules outlive the balancer; the next one keeps them until records come, and drops what never comes', async () => {
+  const { segment, gossip, start } = await scene('adopt');
+  await using _segment = segment;
+  const first = start();
+  first.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  gossip.tell('10.88.0.12');
+  first.attach(client(segment));
+  await first[Symbol.asyncDispose]();
+  assert.match(await greeting(segment.get('client'), virtualIp, port), /^task[12] /);
+  const before = tableOf(segment, 'client');
+  await using second = start();
+  second.joinCluster(new ToldGossip().asNetworkDB());
+  const told = new ToldGossip();
+  second.joinCluster(told.asNetworkDB());
+  second.attach(client(segment));
+  assert.equal(tableOf(segment, 'client'), before, 'the very same rules, not made anew');
+  told.tell('10.88.0.12');
+  await until('the known task only', () => !tableOf(segment, 'client').includes('10.88.0.11'));
+  await sleep(600);
+  assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task2 10.88.0.5');
+});
+
+test("a lost node's tasks are the last resort, until they are told again", async () => {
+  const { segment, gossip, start } = await scene('lost');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  gossip.tell('10.88.0.12');
+  balancer.attach(client(segment));
+  gossip.forget('10.88.0.11', 'unreachable');
+  await until('the lost task is out', () => !tableOf(segment, 'client').includes('10.88.0.11'));
+  gossip.forget('10.88.0.12', 'unreachable');
+  await until('with nobody else it is in', () => tableOf(segment, 'client').includes('10.88.0.11'));
+  assert.match(await greeting(segment.get('client'), virtualIp, port), /^task[12] /);
+  await sleep(500);
+  assert.equal(await greeting(segment.get('client'), virtualIp, port), 'ECONNREFUSED');
+});
+
+test('a published port leads through the entrance to the target port, from outside, the host itself and localhost', async () => {
+  const { segment, gossip, start } = await scene('ingress');
+  await using _segment = segment;
+  const host = segment.get('host');
+  using route = RouteSocket.open(host);
+  const bridge = route.links.create({ kind: 'bridge', name: 'docker_gwbridge', up: true });
+  route.addresses.add({ index: bridge.index, address: '172.28.0.1', prefixLength: 24 });
+  writeSysctl(host, 'net.ipv4.ip_forward', 1);
+  segment.add('entrance', '10.88.0.4');
+  segment.add('entrance', '172.28.0.2', 'host', 'eth1', 'docker_gwbridge');
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  const ports = [{ protocol: 'tcp', targetPort: port, publishedPort: 8888 }] as const;
+  balancer.attach({
+    ...client(segment),
+    containerId: 'task1',
+    networkNamespace: segment.path('task1'),
+    ingress: { address: '10.88.0.11', ports },
+  });
+  balancer.setEntrance({
+    networkId,
+    networkNamespace: segment.path('entrance'),
+    ingressInterface: 'eth0',
+    loadBalancerAddress: '10.88.0.4',
+    gatewayAddress: '172.28.0.2',
+    gatewaySubnet: '172.28.0.0/24',
+  });
+  gossip.tell('10.88.0.11', { virtualIp: '', ingressPorts: ports.map((each) => ({ ...each, name: '' })) });
+  await until('the port is open', async () => (await greeting(host, '127.0.0.1', 8888)).startsWith('task1'));
+  for (const address of ['127.0.0.1', '172.28.0.1']) {
+    assert.equal(await greeting(host, address, 8888), 'task1 10.88.0.4', address);
+  }
+  assert.equal(await greeting(segment.get('task2'), '10.88.0.11', 8888), 'task1 10.88.0.12', 'as dockerd sends it');
+  const blocked = await tcpServerIn(segment.get('task1'), { address: '0.0.0.0', port: 8001 });
+  assert.notEqual(await greeting(segment.get('task2'), '10.88.0.11', 8001), 'task1 10.88.0.12', 'no other port');
+  blocked.close();
+  gossip.forget('10.88.0.11');
+  await until('the port is closed', async () => (await greeting(host, '127.0.0.1', 8888)) === 'ECONNREFUSED');
+  using nft = Nftables.open(host);
+  assert.deepEqual(nft.tables(), [], 'no table is left');
+});
+
+test('a port that is taken is refused with the name of its holder, and the others are let go', async () => {
+  const { segment, start } = await scene('holder');
+  await using _segment = segment;
+  const host = segment.get('host');
+  const holder = await tcpServerIn(host, { address: '127.0.0.1', port: 7001 });
+  await using balancer = start();
+  const one = { containerId: 'one', name: 'task one', address: '172.28.0.9' };
+  const two = { containerId: 'two', name: 'task two', address: '172.28.0.8' };
+  const wanted = [7000, 7001].map((publishedPort) => ({ protocol: 'tcp' as const, targetPort: 80, publishedPort }));
+  await assert.rejects(balancer.openPorts(one, wanted), (error: Error) => {
+    assert.match(error.message, new RegExp(`^port 7001/tcp of this host is held by .*process ${process.pid}`));
+    return true;
+  });
+  const free = await tcpServerIn(host, { address: '0.0.0.0', port: 7000 });
+  free.close();
+  holder.close();
+  const [chosen] = await balancer.openPorts(one, [{ protocol: 'tcp', targetPort: 80, publishedPort: 0 }]);
+  assert.ok(chosen && chosen.publishedPort > 0);
+  const again = await balancer.openPorts(one, [{ protocol: 'tcp', targetPort: 80, publishedPort: 0 }]);
+  assert.deepEqual(again, [chosen], 'asking again changes nothing');
+  await assert.rejects(balancer.openPorts(two, [chosen]), /held by task one/);
+  balancer.closePorts('one');
+  await until('no table is left', () => {
+    using nft = Nftables.open(host);
+    return nft.tables().length === 0;
+  });
+});

@@ -1,0 +1,359 @@
+/** The load balancer of this host: what gossip says of tasks becomes rules in the namespaces of this host. */
+import { isIPv6 } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { NetworkDB, TableChange } from '@skein/gossip';
+import { NetworkNamespace, Prefix, writeSysctl } from '@skein/netlink';
+import { errorText, type Logger } from '../common/index.ts';
+import { decodeRecord, endpointTable } from '../discovery/records.ts';
+import { TableKeeper } from '../nftables/index.ts';
+import { BalancedNamespace } from './balanced-namespace.ts';
+import { HostPorts } from './host-ports.ts';
+import { backendOf, ipv6BackendOf, peerAddressesOf, peerTable } from './records.ts';
+import { Reservations } from './reservations.ts';
+import { ReturnPath } from './return-path.ts';
+import { type BackendRecord, ServiceTable } from './service-table.ts';
+import { clientTable, entranceTable, ipv6ClientTable, isVirtualIp } from './tables.ts';
+import type { BalancedClient, HostPort, IngressEntrance, LoadBalancer, PortTarget } from './types.ts';
+
+export interface LoadBalancerOptions {
+  readonly logger: Logger;
+  /** Where ports are published; by default the process's own namespace. */
+  readonly hostNamespace?: NetworkNamespace;
+  /** How often tables and records are looked at, whatever happens; milliseconds. */
+  readonly auditIntervalMs?: number;
+  /** How long what an earlier daemon or a lost node said still counts; milliseconds. */
+  readonly lostGraceMs?: number;
+}
+
+/** Changes within so many milliseconds are programmed together. */
+const programDelayMs = 20;
+const defaultAuditIntervalMs = 500;
+/** The entrance passes packets from the host on to the ingress network. */
+const forwarding = 'net.ipv4.ip_forward';
+/** Gossip's bulk syncs come every 30 s: after two of them what is not known is not there. */
+const defaultLostGraceMs = 60_000;
+
+/** @returns the load balancer of this host; it does nothing before its methods are called. */
+export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
+  return new Balancer(options);
+}
+
+interface AttachedClient {
+  spec: BalancedClient;
+  readonly kernel: BalancedNamespace;
+  /** Undefined: not asked for, or impossible on this host. */
+  returnPath: ReturnPath | undefined;
+}
+
+class Balancer implements LoadBalancer {
+  readonly reservations: Reservations;
+  readonly #logger: Logger;
+  readonly #host: NetworkNamespace;
+  readonly #ownsHost: boolean;
+  readonly #lostGraceMs: number;
+  readonly #services = new ServiceTable();
+  readonly #hostPorts: HostPorts;
+  /** By container ID. BOUNDED by the containers of this host. */
+  readonly #clients = new Map<string, AttachedClient>();
+  #entrance: { spec: IngressEntrance; readonly kernel: BalancedNamespace } | undefined;
+  /** Networks with changes that are not programmed yet. */
+  readonly #dirty = new Set<string>();
+  /** Network ID → addresses of tasks that flows may lead to. BOUNDED by the records, and those gone since the last pass. */
+  readonly #known = new Map<string, Set<string>>();
+  #timer: NodeJS.Timeout | undefined;
+  #programming: Promise<void> = Promise.resolve();
+  readonly #tables: TableKeeper;
+  readonly #audit: NodeJS.Timeout;
+  readonly #adoptedUntil: number;
+  #gossip: { readonly db: NetworkDB; unwatch: () => void } | undefined;
+  #lastReport = { what: '', text: '' };
+  #isClosed = false;
+
+  constructor({ logger, hostNamespace, auditIntervalMs, lostGraceMs }: LoadBalancerOptions) {
+    this.#logger = logger;
+    this.#ownsHost = hostNamespace === undefined;
+    this.#host = hostNamespace ?? NetworkNamespace.current();
+    this.#lostGraceMs = lostGraceMs ?? defaultLostGraceMs;
+    this.#adoptedUntil = Date.now() + this.#lostGraceMs;
+    this.reservations = new Reservations(this.#host);
+    this.#hostPorts = new HostPorts(this.#host, this.reservations, logger);
+    this.#tables = new TableKeeper(logger, auditIntervalMs);
+    this.#tables.keep(this.#hostPorts, 'of published ports');
+    this.#audit = setInterval(() => this.#forgetOld(), auditIntervalMs ?? defaultAuditIntervalMs);
+    this.#audit.unref();
+  }
+
+  joinCluster(gossip: NetworkDB): void {
+    if (this.#gossip?.db === gossip) return;
+    this.#gossip?.unwatch();
+    this.#gossip = { db: gossip, unwatch: () => undefined };
+    const watches = [
+      gossip.watch(peerTable, undefined, (change) => this.#takePeer(change)),
+      gossip.watch(endpointTable, undefined, (change) => this.#take(change)),
+    ];
+    this.#gossip.unwatch = () => {
+      for (const unwatch of watches) unwatch();
+    };
+  }
+
+  leaveCluster(): void {
+    this.#gossip?.unwatch();
+    this.#gossip = undefined;
+    void this.#hostPorts.forgetAdopted().catch((error) => this.#report('cannot close ports', error));
+  }
+
+  attach(spec: BalancedClient): void {
+    const known = this.#clients.get(spec.containerId);
+    if (known !== undefined && isSameNamespace(known.kernel, spec.networkNamespace)) {
+      known.spec = spec;
+      this.#ensureReturnPath(known);
+      this.#programClient(known);
+      return;
+    }
+    this.detach(spec.containerId);
+    const client = { spec, kernel: BalancedNamespace.open(spec.networkNamespace), returnPath: undefined };
+    this.#clients.set(spec.containerId, client);
+    this.#tables.keep(client.kernel, `of container ${spec.containerId}`);
+    client.kernel.setIpv6(hasIpv6(spec));
+    this.#inherit(client.kernel, (service) => (isVirtualIp(service) ? networkOf(spec, service) : undefined));
+    this.#ensureReturnPath(client);
+    this.#programClient(client);
+  }
+
+  detach(containerId: string): void {
+    const client = this.#clients.get(containerId);
+    if (client === undefined) return;
+    this.#clients.delete(containerId);
+    this.#release(client);
+  }
+
+  returnsToEntrance(containerId: string): boolean {
+    return this.#clients.get(containerId)?.returnPath !== undefined;
+  }
+
+  setEntrance(spec: IngressEntrance | undefined): void {
+    const known = this.#entrance;
+    if (known !== undefined && spec !== undefined && isSameNamespace(known.kernel, spec.networkNamespace)) {
+      known.spec = spec;
+    } else {
+      if (known !== undefined) this.#tables.release(known.kernel);
+      known?.kernel[Symbol.dispose]();
+      this.#entrance = spec && { spec, kernel: BalancedNamespace.open(spec.networkNamespace) };
+      if (this.#entrance) {
+        this.#tables.keep(this.#entrance.kernel, "of the routing mesh's entrance");
+        this.#inherit(this.#entrance.kernel, () => spec?.networkId);
+        writeSysctl(this.#entrance.kernel.namespace, forwarding, 1);
+      }
+    }
+    this.#programEntrance();
+  }
+
+  openPorts(target: PortTarget, ports: readonly HostPort[]): Promise<readonly HostPort[]> {
+    return this.#hostPorts.open(target, ports);
+  }
+
+  closePorts(containerId: string): void {
+    this.#hostPorts.close(containerId).catch((error) => this.#report('cannot close ports', error));
+  }
+
+  ports(containerId: string): readonly HostPort[] {
+    return this.#hostPorts.ports(containerId);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#audit);
+    clearTimeout(this.#timer);
+    this.#tables[Symbol.dispose]();
+    this.#gossip?.unwatch();
+    await this.#programming;
+    await this.#hostPorts.settled();
+    for (const client of this.#clients.values()) this.#release(client);
+    this.#entrance?.kernel[Symbol.dispose]();
+    this.#hostPorts[Symbol.dispose]();
+    this.reservations[Symbol.dispose]();
+    if (this.#ownsHost) this.#host[Symbol.dispose]();
+  }
+
+  /** Takes over what an earlier daemon's table says, until the records come. */
+  #inherit(kernel: BalancedNamespace, networkOfService: (service: string) => string | undefined): void {
+    if (Date.now() >= this.#adoptedUntil) return;
+    const { services, returning } = kernel.inherited();
+    for (const [service, addresses] of services) {
+      const networkId = networkOfService(service);
+      if (networkId === undefined) continue;
+      for (const address of addresses) this.#noteKnown(networkId, address);
+      this.#services.adopt(networkId, service, addresses, { until: this.#adoptedUntil, returning });
+    }
+  }
+
+  #take({ type, networkId, key, value, reason }: TableChange): void {
+    const record = type === 'delete' ? undefined : decodeRecord(value);
+    this.#put(networkId, key, record && backendOf(record), reason);
+    this.#put(networkId, ipv6Key(key), record && ipv6BackendOf(record), reason);
+    this.#schedule(networkId);
+  }
+
+  #put(networkId: string, key: string, backend: BackendRecord | undefined, reason: TableChange['reason']): void {
+    const now = Date.now();
+    if (backend !== undefined) this.#noteKnown(networkId, backend.address);
+    if (backend !== undefined) this.#services.set(networkId, key, backend, now);
+    else if (isLoss(reason)) this.#services.lose(networkId, key, now + this.#lostGraceMs, now);
+    else this.#services.delete(networkId, key, now);
+  }
+
+  #takePeer({ type, networkId, key, value, reason }: TableChange): void {
+    const { ipv4, ipv6 } = type === 'delete' ? {} : peerAddressesOf(value);
+    this.#putPeer(networkId, key, ipv4, reason);
+    this.#putPeer(networkId, ipv6Key(key), ipv6, reason);
+    this.#schedule(networkId);
+  }
+
+  #putPeer(networkId: string, key: string, address: string | undefined, reason: TableChange['reason']): void {
+    if (address !== undefined) this.#services.setPeer(networkId, key, address);
+    else if (isLoss(reason)) this.#services.losePeer(networkId, key, Date.now() + this.#lostGraceMs);
+    else this.#services.deletePeer(networkId, key);
+  }
+
+  #schedule(networkId: string): void {
+    this.#dirty.add(networkId);
+    if (this.#isClosed) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#programming = this.#programming.then(() => this.#program());
+    }, programDelayMs);
+  }
+
+  /** Makes the tables follow the changes; between two namespaces the rest of the process has its turn. */
+  async #program(): Promise<void> {
+    const networks = new Set(this.#dirty);
+    this.#dirty.clear();
+    const gone = new Map([...networks].map((networkId) => [networkId, this.#goneTasks(networkId)]));
+    for (const client of [...this.#clients.values()]) {
+      const own = client.spec.networks.map(({ id }) => id).filter((id) => networks.has(id));
+      if (own.length === 0 || this.#clients.get(client.spec.containerId) !== client) continue;
+      this.#programClient(client);
+      this.#forgetFlows(client.kernel, new Set(own.flatMap((id) => [...(gone.get(id) ?? [])])));
+      await turn();
+      if (this.#isClosed) return;
+    }
+    const entrance = this.#entrance;
+    if (entrance === undefined || !networks.has(entrance.spec.networkId)) return;
+    this.#programEntrance();
+    this.#forgetFlows(entrance.kernel, gone.get(entrance.spec.networkId) ?? new Set());
+  }
+
+  /** @returns addresses of tasks that were known since the last time and are in no record any more. */
+  #goneTasks(networkId: string): Set<string> {
+    const present = this.#services.addresses(networkId);
+    const before = this.#known.get(networkId) ?? new Set();
+    if (present.size > 0) this.#known.set(networkId, present);
+    else this.#known.delete(networkId);
+    return before.difference(present);
+  }
+
+  /** From the record on, not from the next pass: a table that is made in between leads to the task, which may go before it. */
+  #noteKnown(networkId: string, address: string): void {
+    const known = this.#known.get(networkId) ?? new Set();
+    this.#known.set(networkId, known.add(address));
+  }
+
+  /** Where it cannot be had, entrances put their own address in the client's place. */
+  #ensureReturnPath(client: AttachedClient): void {
+    this.#releaseReturnPath(client);
+    const wanted = client.spec.ingress?.returnPath;
+    if (wanted === undefined) return;
+    try {
+      client.returnPath = ReturnPath.open(client.kernel.namespace, wanted);
+      this.#tables.keep(client.returnPath, `for the answers of container ${client.spec.containerId}`);
+    } catch (error) {
+      this.#report("tasks of this host do not see the addresses of the mesh's clients", error);
+    }
+  }
+
+  #releaseReturnPath(client: AttachedClient): void {
+    if (client.returnPath === undefined) return;
+    this.#tables.release(client.returnPath);
+    client.returnPath[Symbol.dispose]();
+    client.returnPath = undefined;
+  }
+
+  #release(client: AttachedClient): void {
+    this.#releaseReturnPath(client);
+    this.#tables.release(client.kernel);
+    client.kernel[Symbol.dispose]();
+  }
+
+  #programClient({ spec, kernel, returnPath }: AttachedClient): void {
+    try {
+      const services = spec.networks.flatMap(({ id }) => [...this.#services.virtualServices(id)]);
+      const ofFamily = (wanted: boolean) => new Map(services.filter(([address]) => isIPv6(address) === wanted));
+      const ingress = spec.ingress && { ...spec.ingress, returnPath: returnPath && spec.ingress.returnPath };
+      kernel.apply(clientTable(spec.containerId, ofFamily(false), ingress));
+      kernel.setIpv6(hasIpv6(spec));
+      if (hasIpv6(spec)) kernel.apply(ipv6ClientTable(spec.containerId, ofFamily(true)));
+    } catch (error) {
+      this.#report(`cannot balance the connections of container ${spec.containerId}`, error);
+    }
+  }
+
+  #programEntrance(): void {
+    const entrance = this.#entrance;
+    const ports = entrance && this.#services.publishedPorts(entrance.spec.networkId);
+    try {
+      if (entrance && ports) {
+        const returning = this.#services.returning(entrance.spec.networkId);
+        entrance.kernel.apply(entranceTable(entrance.spec, ports, returning));
+      }
+    } catch (error) {
+      this.#report('cannot program the entrance of the routing mesh', error);
+    }
+    this.#hostPorts
+      .setMesh(entrance?.spec.gatewayAddress, entrance ? this.#services.publishers(entrance.spec.networkId) : new Map())
+      .catch((error) => this.#report('cannot publish the ports of the routing mesh', error));
+  }
+
+  #forgetFlows(kernel: BalancedNamespace, addresses: ReadonlySet<string>): void {
+    const count = kernel.forgetFlows(addresses, this.#logger);
+    if (count > 0)
+      this.#logger.debug({ count, addresses: [...addresses] }, 'flows of tasks that have gone are forgotten');
+  }
+
+  #forgetOld(): void {
+    const now = Date.now();
+    for (const networkId of this.#services.expire(now)) this.#schedule(networkId);
+    if (now >= this.#adoptedUntil) {
+      this.#hostPorts.forgetAdopted().catch((error) => this.#report('cannot close ports of an earlier daemon', error));
+    }
+  }
+
+  /** What stays wrong is not said again and again. */
+  #report(what: string, error: unknown): void {
+    const text = errorText(error);
+    if (this.#lastReport.what === what && this.#lastReport.text === text) return;
+    this.#lastReport = { what, text };
+    this.#logger.error({ error: text }, what);
+  }
+}
+
+/** A task is one backend for each family, under keys of their own. */
+const ipv6Key = (endpointId: string): string => `${endpointId} ipv6`;
+
+function isLoss(reason: TableChange['reason']): boolean {
+  return reason === 'unreachable' || reason === 'left';
+}
+
+function hasIpv6({ networks }: BalancedClient): boolean {
+  return networks.some(({ subnets }) => subnets.some((subnet) => subnet.includes(':')));
+}
+
+function isSameNamespace(kernel: BalancedNamespace, path: string): boolean {
+  if (!NetworkNamespace.exists(path)) return false;
+  using namespace = NetworkNamespace.open(path);
+  return kernel.namespace.equals(namespace);
+}
+
+/** @returns the network of the client on which the address is. */
+function networkOf({ networks }: BalancedClient, address: string): string | undefined {
+  return networks.find(({ subnets }) => subnets.some((subnet) => Prefix.parse(subnet).contains(address)))?.id;
+}

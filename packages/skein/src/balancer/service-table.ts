@@ -1,0 +1,245 @@
+/**
+ * Which tasks stand behind a virtual IP or a published port of a network: a pure table of endpoint and peer records.
+ *
+ * A task gets new flows once this host knows the way to it: the two records of an endpoint may come seconds apart.
+ *
+ * A record that its owner deleted is gone at once. One whose owner is lost (its node does not answer, or its daemon was
+ * started anew and has not told again) is kept for a while as a last resort: its task gets new flows only when nobody
+ * better is there, and keeps those it has.
+ */
+import type { PortProtocol } from './types.ts';
+
+/** The part of an EndpointRecord that balancing needs. */
+export interface BackendRecord {
+  /** Plain address; '' for none. */
+  readonly virtualIp: string;
+  /** '' = not known. */
+  readonly serviceName: string;
+  readonly address: string;
+  readonly ports: readonly { readonly protocol: PortProtocol; readonly publishedPort: number }[];
+  /** Draining: no new flows. */
+  readonly isDisabled: boolean;
+  /** It answers to the entrance that asked, so that may leave the client's address as it is. */
+  readonly returnsToEntrance: boolean;
+}
+
+interface Row {
+  readonly record: BackendRecord;
+  /** Set when the record's owner is lost: until then (ms of the epoch) it counts as a last resort. */
+  readonly lostUntil: number | undefined;
+}
+
+interface NetworkRows {
+  /** Answers of `virtualServices` and `publishedPorts` since the last change. */
+  virtual: Map<ServiceKey, readonly string[]> | undefined;
+  published: Map<ServiceKey, readonly string[]> | undefined;
+  /** By endpoint ID. BOUNDED by the endpoints of the cluster on this network. */
+  readonly rows: Map<string, Row>;
+  /** Endpoints to which the way is known, by endpoint ID. BOUNDED as the rows. */
+  readonly peers: Map<string, { readonly address: string; readonly lostUntil: number | undefined }>;
+  /** Service key → until when it is still refused in words, having lost its last record. BOUNDED by `retiredMs`. */
+  readonly retired: Map<string, number>;
+}
+
+/** A virtual IP without any task is refused for so long, in which clients may still have it from DNS (TTL 600 s). */
+const retiredMs = 600_000;
+
+/** Key of a service in a network: its virtual IP, or `<protocol>-<published port>`. */
+export type ServiceKey = string;
+export const portKey = (protocol: PortProtocol, port: number): ServiceKey => `${protocol}-${port}`;
+
+export class ServiceTable {
+  /** BOUNDED by the networks that exist on this host. */
+  readonly #networks = new Map<string, NetworkRows>();
+
+  set(networkId: string, endpointId: string, record: BackendRecord, now: number): void {
+    this.#put(networkId, endpointId, { record, lostUntil: undefined }, now);
+  }
+
+  /** The record's owner is lost. */
+  lose(networkId: string, endpointId: string, until: number, now: number): void {
+    const row = this.#networks.get(networkId)?.rows.get(endpointId);
+    if (row !== undefined) this.#put(networkId, endpointId, { ...row, lostUntil: until }, now);
+  }
+
+  /** The way to an endpoint is known. */
+  setPeer(networkId: string, endpointId: string, address: string): void {
+    this.#network(networkId).peers.set(endpointId, { address, lostUntil: undefined });
+  }
+
+  /** Its host is lost; the way stays for a while. */
+  losePeer(networkId: string, endpointId: string, until: number): void {
+    const peer = this.#networks.get(networkId)?.peers.get(endpointId);
+    if (peer !== undefined) this.#network(networkId).peers.set(endpointId, { ...peer, lostUntil: until });
+  }
+
+  deletePeer(networkId: string, endpointId: string): void {
+    if (this.#networks.get(networkId)?.peers.has(endpointId)) this.#network(networkId).peers.delete(endpointId);
+  }
+
+  /** What an earlier daemon's rules say, until the records come. */
+  adopt(
+    networkId: string,
+    key: ServiceKey,
+    addresses: readonly string[],
+    { until, returning }: { until: number; returning: ReadonlySet<string> },
+  ): void {
+    for (const address of addresses) {
+      const [protocol, port] = key.split('-') as [PortProtocol, string | undefined];
+      const virtualIp = port === undefined ? key : '';
+      const ports = port === undefined ? [] : [{ protocol, publishedPort: Number(port) }];
+      const returnsToEntrance = returning.has(address);
+      const record = { virtualIp, serviceName: '', address, ports, isDisabled: false, returnsToEntrance };
+      this.#network(networkId).rows.set(`adopted ${key} ${address}`, { record, lostUntil: until });
+    }
+  }
+
+  delete(networkId: string, endpointId: string, now: number): void {
+    const network = this.#networks.get(networkId);
+    const row = network?.rows.get(endpointId);
+    if (network === undefined || row === undefined) return;
+    invalidated(network).rows.delete(endpointId);
+    retire(network, row, now);
+  }
+
+  /** Forgets a network that this host has left. */
+  forget(networkId: string): void {
+    this.#networks.delete(networkId);
+  }
+
+  /** Forgets lost records whose time is over. @returns the networks that changed. */
+  expire(now: number): string[] {
+    const changed: string[] = [];
+    for (const [networkId, network] of this.#networks) {
+      const overdue = [...network.rows].filter(([, { lostUntil }]) => lostUntil !== undefined && lostUntil <= now);
+      for (const [endpointId, row] of overdue) {
+        network.rows.delete(endpointId);
+        retire(network, row, now);
+      }
+      for (const [endpointId, { lostUntil }] of network.peers) {
+        if (lostUntil !== undefined && lostUntil <= now) network.peers.delete(endpointId);
+      }
+      const refused = [...network.retired].filter(([, until]) => until <= now);
+      for (const [key] of refused) network.retired.delete(key);
+      if (overdue.length + refused.length > 0) {
+        invalidated(network);
+        changed.push(networkId);
+      }
+      if (network.rows.size + network.retired.size + network.peers.size === 0) this.#networks.delete(networkId);
+    }
+    return changed;
+  }
+
+  /** @returns virtual IP → addresses of the tasks that may get new flows, in order; none = to be refused. */
+  virtualServices(networkId: string): ReadonlyMap<ServiceKey, readonly string[]> {
+    const network = this.#networks.get(networkId);
+    if (network === undefined) return new Map();
+    network.virtual ??= virtualServicesOf(network);
+    return network.virtual;
+  }
+
+  /** @returns published port → addresses of the tasks that may get new flows, in order; gone with the last record. */
+  publishedPorts(networkId: string): ReadonlyMap<ServiceKey, readonly string[]> {
+    const network = this.#networks.get(networkId);
+    if (network === undefined) return new Map();
+    network.published ??= servicesOf(network, ({ ports }) =>
+      ports.map(({ protocol, publishedPort }) => portKey(protocol, publishedPort)),
+    );
+    return network.published;
+  }
+
+  /** @returns published port → name of the service that publishes it. */
+  publishers(networkId: string): Map<ServiceKey, string> {
+    const names = new Map<ServiceKey, string>();
+    for (const { record } of this.#networks.get(networkId)?.rows.values() ?? []) {
+      for (const { protocol, publishedPort } of record.ports) {
+        const key = portKey(protocol, publishedPort);
+        names.set(key, record.serviceName || (names.get(key) ?? ''));
+      }
+    }
+    return names;
+  }
+
+  /** @returns the addresses of the tasks of which everybody says that they answer to the entrance that asked, in order. */
+  returning(networkId: string): string[] {
+    const records = [...(this.#networks.get(networkId)?.rows.values() ?? [])].map(({ record }) => record);
+    const others = new Set(records.filter((record) => !record.returnsToEntrance).map(({ address }) => address));
+    return [...this.addresses(networkId)].filter((address) => !others.has(address)).sort();
+  }
+
+  /** @returns the addresses of all tasks that any record names, those included that get nothing new. */
+  addresses(networkId: string): Set<string> {
+    const rows = this.#networks.get(networkId)?.rows.values() ?? [];
+    return new Set([...rows].map(({ record }) => record.address));
+  }
+
+  /** Adds or replaces a row. */
+  #put(networkId: string, endpointId: string, row: Row, now: number): void {
+    const network = this.#network(networkId);
+    const before = network.rows.get(endpointId);
+    network.rows.set(endpointId, row);
+    supersede(network, row.record.address);
+    network.retired.delete(row.record.virtualIp);
+    if (before !== undefined && before.record.virtualIp !== row.record.virtualIp) retire(network, before, now);
+  }
+
+  /** The network's rows, to be changed. */
+  #network(networkId: string): NetworkRows {
+    const empty = { rows: new Map(), peers: new Map(), retired: new Map(), virtual: undefined, published: undefined };
+    const network = this.#networks.get(networkId) ?? empty;
+    this.#networks.set(networkId, network);
+    return invalidated(network);
+  }
+}
+
+/** Forgets the answers. */
+function invalidated(network: NetworkRows): NetworkRows {
+  network.virtual = undefined;
+  network.published = undefined;
+  return network;
+}
+
+function virtualServicesOf(network: NetworkRows): Map<ServiceKey, readonly string[]> {
+  const services = servicesOf(network, ({ virtualIp }) => (virtualIp === '' ? [] : [virtualIp]));
+  const inUse = new Set([...network.rows.values()].map(({ record }) => record.address));
+  for (const key of network.retired.keys()) if (!services.has(key) && !inUse.has(key)) services.set(key, []);
+  return services;
+}
+
+function servicesOf(
+  network: NetworkRows,
+  keysOf: (record: BackendRecord) => ServiceKey[],
+): Map<ServiceKey, readonly string[]> {
+  const reachable = new Set([...network.peers.values()].map(({ address }) => address));
+  const present = new Map<ServiceKey, Set<string>>();
+  const lastResort = new Map<ServiceKey, Set<string>>();
+  for (const { record, lostUntil } of network.rows.values()) {
+    for (const key of keysOf(record)) {
+      const known = present.get(key) ?? new Set();
+      present.set(key, known);
+      if (record.isDisabled) continue;
+      if (lostUntil === undefined) {
+        if (reachable.has(record.address)) known.add(record.address);
+      } else lastResort.set(key, (lastResort.get(key) ?? new Set()).add(record.address));
+    }
+  }
+  const choose = ([key, known]: [string, Set<string>]): [string, string[]] => [
+    key,
+    [...(known.size > 0 ? known : (lastResort.get(key) ?? []))].sort(),
+  ];
+  return new Map([...present].map(choose));
+}
+
+/** What a lost owner said of an address counts no more once somebody else says something of it. */
+function supersede(network: NetworkRows, address: string): void {
+  const rows = [...network.rows].filter(([, { record }]) => record.address === address);
+  if (rows.every(([, { lostUntil }]) => lostUntil !== undefined)) return;
+  for (const [endpointId, { lostUntil }] of rows) if (lostUntil !== undefined) network.rows.delete(endpointId);
+}
+
+/** Remembers the virtual IP of a row that has gone, if it was the last that named it. */
+function retire(network: NetworkRows, { record: { virtualIp } }: Row, now: number): void {
+  if (virtualIp === '') return;
+  for (const { record } of network.rows.values()) if (record.virtualIp === virtualIp) return;
+  network.retired.set(virtualIp, now + retiredMs);
+}

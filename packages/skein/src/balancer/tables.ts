@@ -1,0 +1,247 @@
+/** What each table of this room should be: in a client's namespace, at the mesh's entrance, on the host. Pure. */
+import type { Branch, DispatchTable, TableName } from './dispatch.ts';
+import { markAnswer, markConnection, markPacket } from './entrance-mark.ts';
+import {
+  type AddressFamily,
+  accept,
+  addressType,
+  BaseBuilder,
+  balance,
+  dispatchByAddress,
+  dispatchByPort,
+  drop,
+  fromLoopback,
+  fromSubnet,
+  incoming,
+  incomingOther,
+  isNew,
+  isPing,
+  isTranslated,
+  leadTo,
+  masquerade,
+  outgoing,
+  placeOf,
+  portElement,
+  portKeyType,
+  priority,
+  redirectTo,
+  refuse,
+  sourceTranslation,
+  toAddress,
+  toLoopback,
+  toPort,
+  toThisHost,
+  transport,
+} from './rules.ts';
+import { portKey, type ServiceKey } from './service-table.ts';
+import type { IngressEntrance, IngressTarget, PortProtocol, ReturnPathSpec } from './types.ts';
+
+/** In containers and at the entrance. The host's own `skein` is the overlay room's. */
+export const namespaceTable: TableName = { family: 'ip', name: 'skein' };
+/** In containers on a network with IPv6. */
+export const ipv6NamespaceTable: TableName = { family: 'ip6', name: 'skein' };
+export const hostPortsTable: TableName = { family: 'ip', name: 'skein-ports' };
+const servicesMap = 'services';
+/** Virtual IPs without a task. */
+const refusedMap = 'refused';
+const portsMap = 'ports';
+/** Tasks that answer to the entrance that asked. */
+const returningMap = 'returning';
+const protocols: readonly PortProtocol[] = ['tcp', 'udp', 'sctp'];
+/** An SCTP association names its own addresses to the other side, which knows no way to them. */
+const returnedProtocols: readonly PortProtocol[] = ['tcp', 'udp'];
+
+/** @returns the service that a chain of a virtual IP or a port is for; undefined for other chains. */
+export function serviceOfChain(chain: string): ServiceKey | undefined {
+  return /^(?:vip|port)-(.+)$/.exec(chain)?.[1]?.replaceAll('_', ':');
+}
+
+/** nft's language has no colons in names, and people read and write tables in it. */
+const chainOfAddress = (kind: string, address: string): string => `${kind}-${address.replaceAll(':', '_')}`;
+
+const returningChain = (address: string): string => `returning-${address}`;
+/** @returns the address of the task that the chain is for; undefined for other chains. */
+export function returningOfChain(chain: string): string | undefined {
+  return /^returning-(.+)$/.exec(chain)?.[1];
+}
+
+const translation = (hook: 'prerouting' | 'output') => ({ type: 'nat', hook, prio: priority.destinationNat }) as const;
+const sourceNat = { type: 'nat', hook: 'postrouting', prio: priority.sourceNat } as const;
+
+/**
+ * A container's table: what it sends to a virtual IP goes to one of the tasks, and what the mesh sends to its published
+ * ports goes to its target ports.
+ */
+export function clientTable(
+  containerId: string,
+  services: ReadonlyMap<ServiceKey, readonly string[]>,
+  ingress: IngressTarget | undefined,
+): DispatchTable {
+  const { base, branches } = virtualIps('ip', containerId, services);
+  if (ingress !== undefined) addIngress(base, branches, ingress);
+  return { ...namespaceTable, base: base.objects, branches };
+}
+
+/** The same for what it sends to virtual IPs of IPv6. */
+export function ipv6ClientTable(
+  containerId: string,
+  services: ReadonlyMap<ServiceKey, readonly string[]>,
+): DispatchTable {
+  const { base, branches } = virtualIps('ip6', containerId, services);
+  return { ...ipv6NamespaceTable, base: base.objects, branches };
+}
+
+function virtualIps(
+  family: AddressFamily,
+  containerId: string,
+  services: ReadonlyMap<ServiceKey, readonly string[]>,
+): { base: BaseBuilder; branches: Map<string, Branch> } {
+  const place = placeOf(containerId);
+  const base = new BaseBuilder({ ...namespaceTable, family })
+    .dispatch(servicesMap, addressType[family])
+    .dispatch(refusedMap, addressType[family])
+    .chain('output', translation('output'), [dispatchByAddress(servicesMap, family)])
+    .chain('refusal', { type: 'filter', hook: 'output', prio: priority.filter }, [
+      dispatchByAddress(refusedMap, family),
+    ]);
+  const branches = new Map<string, Branch>();
+  for (const [key, tasks] of services) {
+    const rules = tasks.length === 0 ? refuse(family) : balance(tasks, place);
+    const [kind, map] = tasks.length === 0 ? (['refuse', refusedMap] as const) : (['vip', servicesMap] as const);
+    branches.set(chainOfAddress(kind, key), { map, key, rules });
+  }
+  return { base, branches };
+}
+
+/** Published to target port; on the ingress network nothing but target ports can be reached. */
+function addIngress(base: BaseBuilder, branches: Map<string, Branch>, ingress: IngressTarget): void {
+  const { address, ports, returnPath } = ingress;
+  const here = toAddress(address);
+  if (returnPath !== undefined) addReturnPath(base, returnPath);
+  const targets = [...new Map(ports.map((port) => [portKey(port.protocol, port.targetPort), port])).values()];
+  base
+    .dispatch(portsMap, portKeyType)
+    .chain('prerouting', translation('prerouting'), [here, dispatchByPort(portsMap)])
+    .chain(
+      'input',
+      { type: 'filter', hook: 'input', prio: priority.filter },
+      ...targets.map(({ protocol, targetPort }) => [here, toPort(protocol, targetPort), accept]),
+      [here, transport(protocols), isNew, drop],
+    );
+  for (const { protocol, publishedPort, targetPort } of ports) {
+    const rules = [redirectTo(protocol, targetPort)];
+    // A datagram's answer bears the address of the way out: so that is where the question must go.
+    if (returnPath !== undefined && protocol === 'udp') {
+      rules.unshift([fromSubnet(returnPath.subnet, '!='), ...leadTo(returnPath.gatewayAddress, protocol, targetPort)]);
+    }
+    branches.set(portChain(protocol, publishedPort), {
+      map: portsMap,
+      key: portElement(protocol, publishedPort),
+      rules,
+    });
+  }
+}
+
+/** What comes from another network over the ingress network is a client of an entrance, and is answered to that. */
+function addReturnPath(base: BaseBuilder, { interfaceName, subnet }: ReturnPathSpec): void {
+  const asked = [incoming(interfaceName), fromSubnet(subnet, '!=')];
+  const before = { type: 'filter', hook: 'prerouting' } as const;
+  base
+    .chain('questions', { ...before, prio: priority.raw }, [...asked, ...markPacket])
+    .chain('connections', { ...before, prio: priority.mangle }, [...asked, isNew, markConnection])
+    .chain('answers', { type: 'route', hook: 'output', prio: priority.mangle }, markAnswer(subnet));
+}
+
+/**
+ * The entrance's table: what the host sends to a published port goes to a task on the ingress network; with the
+ * client's own address, if the task is among the `returning`, which answer to the entrance that asked, else in the name
+ * of this node's load-balancer address. Clients that the host itself hides behind docker_gwbridge (a container of the
+ * node, its 127.0.0.1) come in that name, too: it tells the node.
+ */
+export function entranceTable(
+  { networkNamespace, ingressInterface, loadBalancerAddress, gatewaySubnet }: IngressEntrance,
+  ports: ReadonlyMap<ServiceKey, readonly string[]>,
+  returning: readonly string[],
+): DispatchTable {
+  const asNode = sourceTranslation(loadBalancerAddress);
+  const base = new BaseBuilder(namespaceTable)
+    .dispatch(portsMap, portKeyType)
+    .dispatch(returningMap, 'ipv4_addr')
+    .chain('prerouting', translation('prerouting'), [toThisHost, dispatchByPort(portsMap)])
+    .chain('forward', { type: 'filter', hook: 'forward', prio: priority.filter }, [isTranslated, accept], [drop])
+    // A port without a task. What is refused here is no flow, so that the next packet may find one.
+    .chain(
+      'input',
+      { type: 'filter', hook: 'input', prio: priority.filter },
+      [isPing, accept],
+      ...refuse('ip').map((rule) => [incomingOther(ingressInterface), isNew, ...rule]),
+    )
+    .chain(
+      'postrouting',
+      sourceNat,
+      [outgoing(ingressInterface), fromSubnet(gatewaySubnet), asNode],
+      [outgoing(ingressInterface), dispatchByAddress(returningMap)],
+      [outgoing(ingressInterface), asNode],
+    );
+  const place = placeOf(networkNamespace);
+  const branches = new Map<string, Branch>();
+  for (const address of returning) {
+    const rules = [[transport(returnedProtocols), accept], [asNode]];
+    branches.set(returningChain(address), { map: returningMap, key: address, rules });
+  }
+  for (const [service, tasks] of ports) {
+    if (tasks.length === 0) continue;
+    const { protocol, port } = parsePortKey(service);
+    const key = portElement(protocol, port);
+    branches.set(portChain(protocol, port), { map: portsMap, key, rules: balance(tasks, place) });
+  }
+  return { ...namespaceTable, base: base.objects, branches };
+}
+
+/** A port of this host: to which address it leads, and to which port there. */
+export interface Publication {
+  readonly protocol: PortProtocol;
+  readonly publishedPort: number;
+  readonly address: string;
+  readonly targetPort: number;
+}
+
+/**
+ * The host's table: published ports on any of its addresses, from outside, from itself (127.0.0.1 too) and from
+ * containers, lead over `bridge` to the entrance or to a container.
+ */
+export function hostTable(bridge: string, publications: Iterable<Publication>): DispatchTable {
+  const base = new BaseBuilder(hostPortsTable)
+    .dispatch(portsMap, portKeyType)
+    // route_localnet opens 127.0.0.0/8 to the bridge, and destinations are translated before the kernel finds fault.
+    .chain('early', { type: 'filter', hook: 'prerouting', prio: priority.raw }, [incomingOther('lo'), toLoopback, drop])
+    .chain('prerouting', translation('prerouting'), [toThisHost, dispatchByPort(portsMap)])
+    .chain('output', translation('output'), [toThisHost, dispatchByPort(portsMap)])
+    .chain(
+      'postrouting',
+      sourceNat,
+      // Answers must come back here: to 127.0.0.1, or from one port of the bridge to another.
+      [outgoing(bridge), fromLoopback, masquerade],
+      [incoming(bridge), outgoing(bridge), isTranslated, masquerade],
+    );
+  const branches = new Map<string, Branch>();
+  for (const { protocol, publishedPort, address, targetPort } of publications) {
+    const rules = [leadTo(address, protocol, targetPort)];
+    branches.set(portChain(protocol, publishedPort), {
+      map: portsMap,
+      key: portElement(protocol, publishedPort),
+      rules,
+    });
+  }
+  return { ...hostPortsTable, base: base.objects, branches };
+}
+
+export const isVirtualIp = (service: ServiceKey): boolean => !service.includes('-');
+
+/** @returns `tcp-80` in its parts. */
+export function parsePortKey(service: ServiceKey): { protocol: PortProtocol; port: number } {
+  const [protocol = '', port] = service.split('-');
+  return { protocol: protocol as PortProtocol, port: Number(port) };
+}
+
+const portChain = (protocol: PortProtocol, port: number): string => `port-${portKey(protocol, port)}`;

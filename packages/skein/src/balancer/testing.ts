@@ -1,0 +1,159 @@
+/** Helpers of this room's kernel tests: namespaces on one bridge, and a gossip that tells what the test says. */
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { create, toBinary } from '@bufbuild/protobuf';
+import type { NetworkDB, TableChange } from '@skein/gossip';
+import { connectTcpIn, NetworkNamespace, RouteSocket, tcpServerIn } from '@skein/netlink';
+import { encodeRecord, endpointTable, recordOf } from '../discovery/records.ts';
+import type { PublishedEndpoint } from '../discovery/types.ts';
+import { PeerRecordSchema } from '../overlay/gen/overlay_pb.js';
+import { macOfAddress } from '../overlay/index.ts';
+import { peerTable } from './records.ts';
+
+export const networkId = 'network00000000000000000n';
+export const virtualIp = '10.88.0.2';
+const prefixLength = 24;
+
+/** What the balancer uses of a NetworkDB. */
+export class ToldGossip {
+  readonly #handlers = new Map<(change: TableChange) => void, string>();
+
+  asNetworkDB(): NetworkDB {
+    return this as unknown as NetworkDB;
+  }
+
+  watch(table: string, _networkId: undefined, handler: (change: TableChange) => void): () => void {
+    this.#handlers.set(handler, table);
+    return () => this.#handlers.delete(handler);
+  }
+
+  /** The way to a task is known. */
+  tellPeer(address: string): void {
+    const value = toBinary(PeerRecordSchema, create(PeerRecordSchema, { endpointIp: `${address}/24` }));
+    this.#emit({ type: 'update', table: peerTable, networkId, key: address, value, owner: 'other' });
+  }
+
+  /** A task's record comes or changes, and the way to it. */
+  tell(address: string, endpoint: Partial<PublishedEndpoint> = {}, isDisabled = false): void {
+    if (endpoint.id === undefined) this.tellPeer(address);
+    const value = encodeRecord(
+      recordOf(
+        {
+          id: address,
+          networkId,
+          name: `web.1.${address}`,
+          serviceName: 'web',
+          serviceId: 'service',
+          virtualIp,
+          endpointIp: address,
+          ingressPorts: [],
+          aliases: [],
+          taskAliases: [],
+          ...endpoint,
+        },
+        isDisabled,
+      ),
+    );
+    this.#emit({ type: 'update', table: endpointTable, networkId, key: address, value, owner: 'other' });
+  }
+
+  /** A task's record goes. */
+  forget(address: string, reason: TableChange['reason'] = 'deleted'): void {
+    const value = new Uint8Array();
+    this.#emit({ type: 'delete', table: endpointTable, networkId, key: address, value, owner: 'other', reason });
+  }
+
+  #emit(change: TableChange): void {
+    for (const [handler, table] of this.#handlers) if (table === change.table) handler(change);
+  }
+}
+
+/** Namespaces on one bridge, 10.88.0.0/24. */
+export class TestSegment implements AsyncDisposable {
+  readonly #folder: string;
+  readonly #made = new Map<string, NetworkNamespace>();
+  readonly #servers = new AsyncDisposableStack();
+
+  constructor(name: string) {
+    this.#folder = `/run/skein-test-${process.pid}/balancer-${name}`;
+    const segment = this.#create('segment');
+    using route = RouteSocket.open(segment);
+    route.links.create({ kind: 'bridge', name: 'br0', up: true });
+  }
+
+  path(name: string): string {
+    return join(this.#folder, name);
+  }
+
+  get(name: string): NetworkNamespace {
+    const namespace = this.#made.get(name);
+    if (namespace === undefined) throw new Error(`no namespace ${name}`);
+    return namespace;
+  }
+
+  /** A namespace of its own, joined to nothing. */
+  alone(name: string): NetworkNamespace {
+    return this.#create(name);
+  }
+
+  add(name: string, address: string, bridge = 'segment', interfaceName = 'eth0', bridgeName = 'br0'): NetworkNamespace {
+    const namespace = this.#made.get(name) ?? this.#create(name);
+    const segment = this.get(bridge);
+    using inside = RouteSocket.open(namespace);
+    using outside = RouteSocket.open(segment);
+    const port = `${name}-${interfaceName}`;
+    const peer = { name: port, namespace: segment };
+    const link = inside.links.create({ kind: 'veth', name: interfaceName, mac: macOfAddress(address), peer });
+    outside.links.set(outside.links.get(port)?.index ?? 0, {
+      master: outside.links.get(bridgeName)?.index ?? 0,
+      up: true,
+    });
+    inside.links.set(link.index, { up: true });
+    inside.addresses.add({ index: link.index, address, prefixLength });
+    return namespace;
+  }
+
+  /** A namespace with a TCP server that says its name and the client's address, and then echoes. */
+  async serve(name: string, address: string, port: number): Promise<void> {
+    const server = await tcpServerIn(this.add(name, address), { address: '0.0.0.0', port }, (connection) => {
+      connection.on('error', () => undefined);
+      connection.write(`${name} ${connection.remoteAddress}`);
+      connection.pipe(connection);
+    });
+    const connections = new Set<{ destroy(): void }>();
+    server.on('connection', (connection) => connections.add(connection));
+    this.#servers.defer(() => {
+      for (const connection of connections) connection.destroy();
+      server.close();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#servers[Symbol.asyncDispose]();
+    for (const [name, namespace] of this.#made) {
+      namespace[Symbol.dispose]();
+      NetworkNamespace.delete(this.path(name));
+    }
+    rmSync(dirname(this.#folder), { recursive: true, force: true });
+  }
+
+  #create(name: string): NetworkNamespace {
+    const namespace = NetworkNamespace.create(this.path(name), { loopback: true });
+    this.#made.set(name, namespace);
+    return namespace;
+  }
+}
+
+/** @returns the first words of the server that answers, or the error's code. */
+export async function greeting(from: NetworkNamespace, address: string, port: number): Promise<string> {
+  try {
+    const connection = await connectTcpIn(from, { address, port, timeoutMs: 1500 });
+    connection.on('error', () => undefined);
+    const [data] = (await once(connection, 'data', { signal: AbortSignal.timeout(2000) })) as [Buffer];
+    connection.destroy();
+    return data.toString();
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  }
+}
