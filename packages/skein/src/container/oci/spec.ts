@@ -1,0 +1,156 @@
+/** A container's OCI runtime specification: Docker's defaults (moby daemon/pkg/oci, daemon/oci_linux.go) and its wishes. */
+import { SkeinError } from '../../common/index.ts';
+import { initPath } from '../init.ts';
+import type { HostConfig } from '../types.ts';
+import { containerCapabilities } from './capabilities.ts';
+import { commandOf, environmentOf, type ResolvedConfig, resourceLimits } from './process.ts';
+import { defaultSeccomp } from './seccomp.ts';
+import type { OciMount, OciResources, OciSpec, OciUser } from './types.ts';
+
+/** The version of the specification that runc 1.1 knows whole. */
+const ociVersion = '1.0.2';
+/** moby daemon/pkg/oci: defaultLinuxMaskedPaths, as of 20.10. */
+export const maskedPaths: readonly string[] = [
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+];
+export const readonlyPaths: readonly string[] = [
+  '/proc/bus',
+  '/proc/fs',
+  '/proc/irq',
+  '/proc/sys',
+  '/proc/sysrq-trigger',
+];
+/** CFS period in microseconds that NanoCpus is a quota of (moby daemon/daemon_unix.go: 100 ms). */
+const cpuPeriod = 100_000;
+const nanoCpusPerCpu = 1e9;
+/** In a network namespace of its own everybody may ping and bind low ports (moby daemon/oci_linux.go, since 20.10). */
+const networkSysctls = {
+  'net.ipv4.ip_unprivileged_port_start': '0',
+  'net.ipv4.ping_group_range': '0 2147483647',
+};
+
+/** Devices by major and minor: null, zero, full, random, urandom, tty, console are allowed, fuse is not. */
+const allowedDevices: readonly (readonly [number, number])[] = [
+  [1, 5],
+  [1, 3],
+  [1, 9],
+  [1, 8],
+  [5, 0],
+  [5, 1],
+];
+
+function deviceRules(): OciResources['devices'] {
+  const allowed = allowedDevices.map(([major, minor]) => ({ allow: true, type: 'c', major, minor, access: 'rwm' }));
+  return [
+    { allow: false, access: 'rwm' },
+    ...allowed,
+    { allow: false, type: 'c', major: 10, minor: 229, access: 'rwm' },
+  ];
+}
+
+/** @returns cgroup limits. Swap defaults to twice the memory, as Docker's; a kernel that cannot limit it is not asked to. */
+export function resourcesOf(host: HostConfig, kernel: { swapLimit: boolean }): OciResources {
+  const resources: OciResources = { devices: deviceRules() };
+  if (host.Memory > 0) {
+    const swap = host.MemorySwap === undefined || host.MemorySwap === 0 ? 2 * host.Memory : host.MemorySwap;
+    resources.memory = { limit: host.Memory, ...(kernel.swapLimit && { swap }) };
+  }
+  if (host.MemoryReservation > 0) resources.memory = { ...resources.memory, reservation: host.MemoryReservation };
+  if (host.NanoCpus > 0) {
+    resources.cpu = { period: cpuPeriod, quota: Math.floor((host.NanoCpus * cpuPeriod) / nanoCpusPerCpu) };
+  } else if (host.CpuQuota) {
+    resources.cpu = { period: host.CpuPeriod || cpuPeriod, quota: host.CpuQuota };
+  }
+  if (host.CpuShares) resources.cpu = { ...resources.cpu, shares: host.CpuShares };
+  if (host.CpusetCpus) resources.cpu = { ...resources.cpu, cpus: host.CpusetCpus };
+  if (host.CpusetMems) resources.cpu = { ...resources.cpu, mems: host.CpusetMems };
+  if (host.PidsLimit > 0) resources.pids = { limit: host.PidsLimit };
+  return resources;
+}
+
+interface SecurityOptions {
+  seccomp: boolean;
+  noNewPrivileges: boolean;
+}
+
+/** Reads `--security-opt`. @throws SkeinError InvalidArgument for one that Skein cannot honour. */
+export function securityOptions(options: readonly string[]): SecurityOptions {
+  const result: SecurityOptions = { seccomp: true, noNewPrivileges: false };
+  for (const option of options) {
+    const [, name = '', value = ''] = /^([^=:]+)[=:]?(.*)$/.exec(option) ?? [];
+    if (name === 'no-new-privileges') result.noNewPrivileges = value === '' || value === 'true';
+    else if (name === 'seccomp' && value === 'unconfined') result.seccomp = false;
+    else if (!(name === 'seccomp' && value === 'builtin') && !(name === 'apparmor' && value === 'unconfined')) {
+      throw new SkeinError(
+        'InvalidArgument',
+        `invalid --security-opt: "${option}": skein has its built-in seccomp profile only`,
+      );
+    }
+  }
+  return result;
+}
+
+function namespaces(networkNamespace: string, cgroupVersion: '1' | '2'): { type: string; path?: string }[] {
+  const list: { type: string; path?: string }[] = [
+    { type: 'mount' },
+    { type: 'uts' },
+    { type: 'pid' },
+    { type: 'ipc' },
+  ];
+  if (networkNamespace !== '') list.push({ type: 'network', path: networkNamespace });
+  if (cgroupVersion === '2') list.push({ type: 'cgroup' });
+  return list;
+}
+
+/** @returns the specification of the container's first process and its surroundings. */
+export function containerSpec(options: {
+  config: ResolvedConfig;
+  hostConfig: HostConfig;
+  user: OciUser;
+  mounts: OciMount[];
+  networkNamespace: string;
+  cgroupsPath: string;
+  cgroupVersion: '1' | '2';
+  /** Whether the kernel can limit swap. */
+  swapLimit: boolean;
+}): OciSpec {
+  const { config, hostConfig: host, user } = options;
+  const capabilities = containerCapabilities(host.CapAdd, host.CapDrop);
+  const held = user.uid === 0 ? capabilities : [];
+  const security = securityOptions(host.SecurityOpt);
+  return {
+    ociVersion,
+    process: {
+      terminal: config.Tty,
+      user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+      args: host.Init ? [initPath, '--', ...commandOf(config)] : commandOf(config),
+      env: environmentOf({ hostname: config.Hostname, tty: config.Tty, env: config.Env }),
+      cwd: config.WorkingDir || '/',
+      capabilities: { bounding: capabilities, effective: held, permitted: held, inheritable: [] },
+      rlimits: resourceLimits(host.Ulimits),
+      noNewPrivileges: security.noNewPrivileges,
+      oomScoreAdj: host.OomScoreAdj,
+    },
+    root: { path: 'rootfs', readonly: host.ReadonlyRootfs },
+    hostname: config.Hostname,
+    mounts: options.mounts,
+    linux: {
+      namespaces: namespaces(options.networkNamespace, options.cgroupVersion),
+      cgroupsPath: options.cgroupsPath,
+      resources: resourcesOf(host, options),
+      sysctl: options.networkNamespace === '' ? host.Sysctls : { ...networkSysctls, ...host.Sysctls },
+      maskedPaths: [...maskedPaths],
+      readonlyPaths: [...readonlyPaths],
+      ...(security.seccomp && { seccomp: defaultSeccomp(capabilities) }),
+    },
+  };
+}

@@ -1,0 +1,59 @@
+/** Named pipes between the daemon and a process's shim. The shim keeps both ends open: its process outlives the daemon. */
+import { execFile } from 'node:child_process';
+import { constants, open as openCallback } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ProcessStreams } from '../types.ts';
+
+const openFd = promisify(openCallback);
+const run = promisify(execFile);
+
+/** Paths of the pipes; '' = not connected. */
+export interface FifoPaths {
+  readonly stdin: string;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Makes the pipes in a directory of their own, anew. */
+export async function makeFifos(
+  directory: string,
+  wanted: { stdin: boolean; stdout: boolean; stderr: boolean },
+): Promise<FifoPaths> {
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const path = (name: 'stdin' | 'stdout' | 'stderr'): string => (wanted[name] ? join(directory, name) : '');
+  const paths = { stdin: path('stdin'), stdout: path('stdout'), stderr: path('stderr') };
+  const made = Object.values(paths).filter((each) => each !== '');
+  if (made.length > 0) await run('mkfifo', ['-m', '0600', ...made]); // Node has no call for mkfifo(3).
+  return paths;
+}
+
+/** Opened without waiting for a writer; ends when the last writer closes. */
+async function openReader(path: string): Promise<Socket> {
+  const fd = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: true, writable: false });
+}
+
+/** Opened for both directions, the way that Linux does not wait for a reader (fifo(7)). */
+async function openWriter(path: string): Promise<Socket> {
+  const fd = await openFd(path, constants.O_RDWR | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: false, writable: true });
+}
+
+/** @returns the daemon's ends, owned by the caller. */
+export async function openFifos(paths: FifoPaths): Promise<ProcessStreams> {
+  return {
+    stdin: paths.stdin === '' ? undefined : await openWriter(paths.stdin),
+    stdout: paths.stdout === '' ? ended() : await openReader(paths.stdout),
+    stderr: paths.stderr === '' ? undefined : await openReader(paths.stderr),
+  };
+}
+
+function ended(): ProcessStreams['stdout'] {
+  const socket = new Socket();
+  socket.push(null);
+  return socket;
+}

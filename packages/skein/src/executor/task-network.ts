@@ -1,0 +1,221 @@
+import type { BalancedClient, HostPort, LoadBalancer, ReturnPathSpec } from '../balancer/types.ts';
+import { SkeinError } from '../common/index.ts';
+import type { Discovery, PublishedEndpoint, ResolvConfOptions, Resolver } from '../discovery/types.ts';
+import { subnetsOf } from '../overlay/index.ts';
+import type { EndpointSpec, OverlayDriver, SandboxSpec, SandboxState } from '../overlay/types.ts';
+import type { Task } from '../swarm/gen/objects_pb.js';
+import type { ContainerSpec } from '../swarm/gen/specs_pb.js';
+import { type PortConfig, PortConfig_Protocol, PortConfig_PublishMode } from '../swarm/gen/types_pb.js';
+import { taskNameOf } from './names.ts';
+import { endpointAddresses, isIpv6, isOverlay, overlayNetworkOf, plainAddress } from './overlay-network.ts';
+
+/** Label of a service: `masquerade` has every entrance of the mesh put its own address in the client's place, as Docker does. */
+const ingressSourceLabel = 'skein.ingress.source';
+const masqueradedSource = 'masquerade';
+/** What libnetwork writes for a service without a virtual IP: how Go prints a nil address. */
+const noVirtualIp = '<nil>';
+const protocolName = {
+  [PortConfig_Protocol.TCP]: 'tcp',
+  [PortConfig_Protocol.UDP]: 'udp',
+  [PortConfig_Protocol.SCTP]: 'sctp',
+} as const;
+
+/** Resolver settings of this host, from its /etc/resolv.conf. */
+export interface HostResolver extends ResolvConfOptions {
+  readonly nameservers: readonly string[];
+}
+
+/** A task's networks on this host: its sandbox, its names, its records. Each step is idempotent. */
+export class TaskNetwork {
+  readonly #overlay: OverlayDriver;
+  readonly #discovery: Discovery;
+  readonly #balancer: LoadBalancer;
+
+  constructor(overlay: OverlayDriver, discovery: Discovery, balancer: LoadBalancer) {
+    this.#overlay = overlay;
+    this.#discovery = discovery;
+    this.#balancer = balancer;
+  }
+
+  /** @returns true when the task asks for the host's own network. */
+  static usesHost(task: Task): boolean {
+    return task.networks.some((attachment) => attachment.network?.driverState?.name === 'host');
+  }
+
+  /** Makes the sandbox, starts its name server and balances what it sends to virtual IPs. */
+  async prepare(task: Task, containerId: string, host: HostResolver): Promise<SandboxState> {
+    const sandbox = await this.#overlay.createSandbox(sandboxSpec(task, containerId));
+    await this.#serve(task, sandbox, host);
+    return sandbox;
+  }
+
+  /** Name server and virtual IPs of a sandbox that an earlier daemon made; no sandbox = nothing to do. */
+  async resume(task: Task, containerId: string, host: HostResolver): Promise<void> {
+    const sandbox = this.#overlay.sandbox(containerId);
+    if (sandbox) await this.#serve(task, sandbox, host);
+  }
+
+  async #serve(task: Task, sandbox: SandboxState, host: HostResolver): Promise<void> {
+    this.#balancer.attach(clientOf(task, sandbox));
+    await this.#discovery.attach(resolverOf(task, sandbox, host));
+  }
+
+  /** Opens the ports of mode `host`. @throws SkeinError FailedPrecondition naming who has one. */
+  async openPorts(task: Task, containerId: string): Promise<void> {
+    const ports = hostPortsOf(task);
+    if (ports.length === 0) return;
+    const address = this.#overlay.sandbox(containerId)?.gateway?.address;
+    if (address === undefined)
+      throw new SkeinError(
+        'FailedPrecondition',
+        `ports of mode host need docker_gwbridge, and the task is on internal networks only`,
+      );
+    const target = { containerId, name: `task ${taskNameOf(task)}`, address: plainAddress(address) };
+    await this.#balancer.openPorts(target, ports.map(balancedPort));
+  }
+
+  /** @returns the ports of mode `host` that are open, with their published ports. */
+  openedPorts(task: Task, containerId: string): PortConfig[] {
+    const opened = this.#balancer.ports(containerId);
+    return hostPortsOf(task).flatMap((port, index) => {
+      const publishedPort = opened[index]?.publishedPort;
+      return publishedPort === undefined ? [] : [{ ...port, publishedPort }];
+    });
+  }
+
+  /** Names and records from now on: the task takes traffic. */
+  publish(task: Task, containerId: string, hostname: string): void {
+    const sandbox = this.#overlay.sandbox(containerId);
+    for (const endpoint of sandbox?.endpoints ?? []) {
+      const published = publishedEndpoint(task, containerId, hostname, endpoint);
+      const returnsToEntrance = endpoint.network.ingress && this.#balancer.returnsToEntrance(containerId);
+      this.#discovery.publish({ ...published, returnsToEntrance });
+    }
+  }
+
+  /** No new traffic. @returns whether there was an endpoint to disable. */
+  disable(containerId: string): boolean {
+    const endpoints = this.#overlay.sandbox(containerId)?.endpoints ?? [];
+    for (const endpoint of endpoints) this.#discovery.disable(endpoint.id);
+    return endpoints.length > 0;
+  }
+
+  /** Takes back names, records and the sandbox. */
+  async release(containerId: string): Promise<void> {
+    for (const endpoint of this.#overlay.sandbox(containerId)?.endpoints ?? []) this.#discovery.withdraw(endpoint.id);
+    await this.#discovery.detach(containerId);
+    this.#balancer.closePorts(containerId);
+    this.#balancer.detach(containerId);
+    await this.#overlay.removeSandbox(containerId);
+  }
+}
+
+function sandboxSpec(task: Task, containerId: string): SandboxSpec {
+  const endpoints: EndpointSpec[] = [];
+  for (const attachment of task.networks) {
+    if (!attachment.network || !isOverlay(attachment.network)) continue;
+    const network = overlayNetworkOf(attachment.network);
+    const addresses = endpointAddresses(network, attachment.addresses);
+    if (!addresses)
+      throw new Error(`task ${task.id} has no address on network ${attachment.network.spec?.annotations?.name}`);
+    endpoints.push({ network, ...addresses, aliases: attachment.aliases });
+  }
+  // A task on internal networks only stays inside; one without any network still reaches the outside.
+  const gateway =
+    endpoints.every((endpoint) => endpoint.network.ingress) ||
+    endpoints.some((endpoint) => !endpoint.network.internal && !endpoint.network.ingress);
+  return { containerId, containerName: taskNameOf(task), endpoints, gateway };
+}
+
+function resolverOf(task: Task, sandbox: SandboxState, host: HostResolver): Resolver {
+  const own = containerSpecOf(task)?.dnsConfig?.nameservers ?? [];
+  const upstream =
+    own.length > 0
+      ? own.map((address) => ({ address, fromContainer: true }))
+      : host.nameservers.map((address) => ({ address, fromContainer: false }));
+  const names = sandbox.endpoints.filter((endpoint) => !endpoint.network.ingress);
+  return {
+    containerId: sandbox.containerId,
+    networkNamespace: sandbox.networkNamespace,
+    networks: names.map((endpoint) => ({ id: endpoint.network.id, name: endpoint.network.name })),
+    upstream,
+    internalOnly: sandbox.gateway === undefined,
+  };
+}
+
+function publishedEndpoint(
+  task: Task,
+  containerId: string,
+  hostname: string,
+  endpoint: SandboxState['endpoints'][number],
+): PublishedEndpoint {
+  const virtualIps = (task.endpoint?.virtualIps ?? []).filter(({ networkId }) => networkId === endpoint.network.id);
+  const virtualIp = virtualIps.find(({ addr }) => !isIpv6(addr))?.addr;
+  const virtualIpv6 = endpoint.ipv6Address && virtualIps.find(({ addr }) => isIpv6(addr))?.addr;
+  const ports = endpoint.network.ingress ? (task.endpoint?.ports ?? []) : [];
+  const shortId = containerId.slice(0, 12);
+  return {
+    id: endpoint.id,
+    networkId: endpoint.network.id,
+    name: taskNameOf(task),
+    serviceName: task.serviceAnnotations?.name ?? '',
+    serviceId: task.serviceId,
+    virtualIp: virtualIp ? plainAddress(virtualIp) : noVirtualIp,
+    endpointIp: plainAddress(endpoint.address),
+    virtualIpv6: virtualIpv6 && plainAddress(virtualIpv6),
+    endpointIpv6: endpoint.ipv6Address && plainAddress(endpoint.ipv6Address),
+    ingressPorts: ports.filter((port) => port.publishMode === PortConfig_PublishMode.INGRESS).map(ingressPort),
+    aliases: endpoint.aliases,
+    taskAliases: hostname === shortId ? [shortId] : [shortId, hostname],
+  };
+}
+
+function clientOf(task: Task, sandbox: SandboxState): BalancedClient {
+  const ingress = sandbox.endpoints.find((endpoint) => endpoint.network.ingress);
+  const ports = (task.endpoint?.ports ?? []).filter((port) => port.publishMode === PortConfig_PublishMode.INGRESS);
+  return {
+    containerId: sandbox.containerId,
+    networkNamespace: sandbox.networkNamespace,
+    networks: sandbox.endpoints
+      .filter((endpoint) => !endpoint.network.ingress)
+      .map(({ network }) => ({ id: network.id, subnets: subnetsOf(network) })),
+    ingress: ingress && {
+      address: plainAddress(ingress.address),
+      ports: ports.map(balancedPort),
+      returnPath: returnPathOf(task, sandbox, ingress),
+    },
+  };
+}
+
+/** @returns undefined for a service that wants the mesh as Docker has it, and for a task without a way to the outside. */
+function returnPathOf(
+  task: Task,
+  { gateway }: SandboxState,
+  { address, interfaceName }: SandboxState['endpoints'][number],
+): ReturnPathSpec | undefined {
+  const source = task.serviceAnnotations?.labels[ingressSourceLabel];
+  if (source === masqueradedSource || gateway === undefined) return undefined;
+  return { interfaceName, subnet: address, gatewayAddress: plainAddress(gateway.address) };
+}
+
+function hostPortsOf(task: Task): PortConfig[] {
+  return (task.endpoint?.ports ?? []).filter((port) => port.publishMode === PortConfig_PublishMode.HOST);
+}
+
+function balancedPort({ protocol, targetPort, publishedPort }: PortConfig): HostPort {
+  return { protocol: protocolName[protocol], targetPort, publishedPort };
+}
+
+function ingressPort(port: PortConfig): PublishedEndpoint['ingressPorts'][number] {
+  return {
+    name: port.name,
+    protocol: protocolName[port.protocol],
+    targetPort: port.targetPort,
+    publishedPort: port.publishedPort,
+  };
+}
+
+/** @returns the container spec of a task; undefined for other runtimes. */
+export function containerSpecOf(task: Task): ContainerSpec | undefined {
+  return task.spec?.runtime.case === 'container' ? task.spec.runtime.value : undefined;
+}

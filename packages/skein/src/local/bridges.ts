@@ -1,0 +1,258 @@
+/** The bridge networks of this host: their records, links and addresses. Every method is safe to repeat. */
+import { type NetworkNamespace, Prefix, RouteSocket, readSysctl, writeSysctl } from '@skein/netlink';
+import { type EventBus, errorText, type Logger, newHexId, SkeinError } from '../common/index.ts';
+import {
+  Collection,
+  containerInterfaceName,
+  ensureEndpoint,
+  linkAlias,
+  macOfAddress,
+  plainAddress,
+  randomMac,
+  removeEndpoint,
+  vethName,
+} from '../overlay/index.ts';
+import type { BridgeEndpoint, BridgeNetwork, BridgeNetworkCreate, EndpointRequest } from './types.ts';
+
+/** Docker's default network and its link. */
+export const defaultNetworkName = 'bridge';
+const defaultBridge = 'docker0';
+const bridgeNameOption = 'com.docker.network.bridge.name';
+const mtuOption = 'com.docker.network.driver.mtu';
+const forwarding = 'net.ipv4.ip_forward';
+const plainMtu = 1500;
+/** RT_TABLE_MAIN, linux/rtnetlink.h. */
+const mainTable = 254;
+/** Longest name of a link, IFNAMSIZ - 1. */
+const maximumLinkName = 15;
+
+/** Docker's local address pools in its order (libnetwork ipamutils). */
+function* localPools(): Generator<Prefix> {
+  for (let second = 17; second <= 31; second++) yield Prefix.parse(`172.${second}.0.0/16`);
+  yield* Prefix.parse('192.168.0.0/16').subnets(20);
+}
+
+export class Bridges {
+  readonly #host: NetworkNamespace;
+  readonly #store: Collection<BridgeNetwork>;
+  readonly #events: EventBus;
+  readonly #logger: Logger;
+  /** By ID. BOUNDED by what users create. */
+  readonly #networks: Map<string, BridgeNetwork>;
+
+  constructor(host: NetworkNamespace, directory: string, events: EventBus, logger: Logger) {
+    this.#host = host;
+    this.#store = new Collection(directory, logger);
+    this.#events = events;
+    this.#logger = logger;
+    this.#networks = this.#store.all();
+  }
+
+  list(): BridgeNetwork[] {
+    return [...this.#networks.values()];
+  }
+
+  get(id: string): BridgeNetwork | undefined {
+    return this.#networks.get(id);
+  }
+
+  /** @returns the network of this ID or name; the default one is made when it is first asked for. */
+  find(target: string): BridgeNetwork | undefined {
+    const known = this.#networks.get(target) ?? this.list().find(({ name }) => name === target);
+    if (known !== undefined || target !== defaultNetworkName) return known;
+    const nothing = { internal: false, attachable: false, labels: {}, options: { [bridgeNameOption]: defaultBridge } };
+    return this.create({ name: defaultNetworkName, ...nothing });
+  }
+
+  /** @throws SkeinError InvalidArgument, PermissionDenied when the subnet is in use, ResourceExhausted. */
+  create(request: BridgeNetworkCreate): BridgeNetwork {
+    const id = newHexId();
+    const bridge = request.options[bridgeNameOption] || `br-${id.slice(0, 12)}`;
+    if (bridge.length > maximumLinkName) throw new SkeinError('InvalidArgument', `bridge name ${bridge} is too long`);
+    const subnet = this.#subnetFor(request, bridge);
+    const { name, internal, attachable, labels, options } = request;
+    const gateway = request.gateway || subnet.address(1);
+    if (!subnet.contains(gateway)) {
+      throw new SkeinError('InvalidArgument', `no matching subnet for gateway ${gateway}`);
+    }
+    const network: BridgeNetwork = {
+      id,
+      name,
+      subnet: subnet.toString(),
+      gateway,
+      ...(request.ipRange && { ipRange: request.ipRange }),
+      bridge,
+      internal,
+      attachable,
+      labels,
+      options,
+      created: new Date().toISOString(),
+    };
+    this.#store.put(id, network);
+    this.#networks.set(id, network);
+    try {
+      this.ensure(network);
+    } catch (error) {
+      this.#forget(network);
+      throw error;
+    }
+    this.#publish('create', network);
+    return network;
+  }
+
+  remove(network: BridgeNetwork): void {
+    using route = RouteSocket.open(this.#host);
+    const link = route.links.get(network.bridge);
+    if (link?.alias === linkAlias(network.id, 'bridge')) route.links.delete(link.index);
+    this.#forget(network);
+    this.#publish('destroy', network);
+  }
+
+  /** Makes links and addresses of all networks as they should be. What fails is logged: containers on them run on. */
+  ensureAll(): void {
+    for (const network of this.list()) {
+      try {
+        this.ensure(network);
+      } catch (error) {
+        this.#logger.error({ network: network.name, error: errorText(error) }, 'cannot repair a bridge network');
+      }
+    }
+  }
+
+  /** Makes the link and its address. @throws SkeinError FailedPrecondition when another program's link has the name. */
+  ensure(network: BridgeNetwork): void {
+    using route = RouteSocket.open(this.#host);
+    const alias = linkAlias(network.id, 'bridge');
+    const present = route.links.get(network.bridge);
+    if (present !== undefined && present.alias !== alias) {
+      throw new SkeinError(
+        'FailedPrecondition',
+        `link ${network.bridge} exists and is not Skein's: stop what uses it, then: ip link delete ${network.bridge}`,
+      );
+    }
+    const mtu = mtuOf(network);
+    const link =
+      present ?? route.links.create({ kind: 'bridge', name: network.bridge, mac: randomMac(), mtu, alias, up: true });
+    if (!link.up) route.links.set(link.index, { up: true });
+    const { length, broadcast } = Prefix.parse(network.subnet);
+    const addresses = route.addresses.list({ index: link.index, family: 'ipv4' });
+    if (!addresses.some((entry) => entry.address === network.gateway && entry.prefixLength === length)) {
+      route.addresses.replace({ index: link.index, address: network.gateway, prefixLength: length, broadcast });
+    }
+    if (!network.internal && readSysctl(this.#host, forwarding) !== '1') writeSysctl(this.#host, forwarding, 1);
+  }
+
+  /**
+   * @param used plain addresses on the network. @returns a new endpoint, with the address that is wanted or the lowest
+   * free one. @throws SkeinError in Docker's words.
+   */
+  allocate(network: BridgeNetwork, wanted: EndpointRequest, used: ReadonlySet<string>): BridgeEndpoint {
+    const { ipv4Address, ipv6Address = '', mac } = wanted;
+    const subnet = Prefix.parse(network.subnet);
+    if (ipv6Address !== '') {
+      const why = `It does not belong to any of this network's subnets`;
+      throw new SkeinError('InvalidArgument', `Invalid address ${ipv6Address}: ${why}`);
+    }
+    const address = ipv4Address === '' ? lowestFree(network, used) : ipv4Address;
+    if (ipv4Address !== '' && !subnet.contains(address)) {
+      throw new SkeinError(
+        'InvalidArgument',
+        `Invalid address ${address}: It does not belong to any of this network's subnets`,
+      );
+    }
+    if (used.has(address) || address === network.gateway)
+      throw new SkeinError('PermissionDenied', 'Address already in use');
+    const id = newHexId();
+    return { id, address: `${address}/${subnet.length}`, mac: mac || macOfAddress(address), portName: vethName(id) };
+  }
+
+  /** Makes the container's interface. `isWayOut`: the default route leads over this network. */
+  attach(
+    container: NetworkNamespace,
+    network: BridgeNetwork,
+    endpoint: BridgeEndpoint,
+    { position, isWayOut, owner }: { position: number; isWayOut: boolean; owner: string },
+  ): void {
+    this.ensure(network);
+    ensureEndpoint(container, this.#host, {
+      interfaceName: containerInterfaceName(position),
+      portName: endpoint.portName,
+      bridge: network.bridge,
+      address: endpoint.address,
+      mac: endpoint.mac,
+      mtu: mtuOf(network),
+      alias: linkAlias(network.id, owner),
+      port: { hairpin: true },
+      ...(isWayOut && { gateway: network.gateway }),
+    });
+  }
+
+  detach(endpoint: BridgeEndpoint): void {
+    removeEndpoint(this.#host, endpoint.portName);
+  }
+
+  /** Lets what comes from 127.0.0.1 of this host leave by these bridges, where published ports lead. */
+  routeLoopback(bridges: ReadonlySet<string>): void {
+    for (const bridge of bridges) {
+      const name = `net/ipv4/conf/${bridge}/route_localnet`;
+      if (readSysctl(this.#host, name) !== '1') writeSysctl(this.#host, name, 1);
+    }
+  }
+
+  #forget(network: BridgeNetwork): void {
+    this.#networks.delete(network.id);
+    this.#store.delete(network.id);
+  }
+
+  #subnetFor({ name, subnet }: BridgeNetworkCreate, bridge: string): Prefix {
+    using route = RouteSocket.open(this.#host);
+    const own = route.links.get(bridge)?.index;
+    const taken = route.routes
+      .list({ family: 'ipv4', table: mainTable })
+      .filter(({ destination, index }) => !destination.endsWith('/0') && index !== own)
+      .map(({ destination }) => Prefix.parse(destination));
+    const isFree = (prefix: Prefix): boolean => !taken.some((other) => other.overlaps(prefix));
+    if (subnet) {
+      const wanted = Prefix.parse(subnet);
+      if (isFree(wanted)) return wanted;
+      throw new SkeinError('PermissionDenied', 'Pool overlaps with other one on this address space');
+    }
+    // The first pool is kept for the default network, as Docker has it there.
+    const pools = [...localPools()].slice(name === defaultNetworkName ? 0 : 1);
+    const pool = pools.find(isFree);
+    if (pool) return pool;
+    throw new SkeinError('ResourceExhausted', `network ${name}: this host has routes to all local address pools`);
+  }
+
+  #publish(action: string, { id, name }: BridgeNetwork): void {
+    this.#events.publish({
+      type: 'network',
+      action,
+      actor: { id, attributes: { name, type: 'bridge' } },
+      scope: 'local',
+    });
+  }
+}
+
+function lowestFree(network: BridgeNetwork, used: ReadonlySet<string>): string {
+  const subnet = Prefix.parse(network.subnet);
+  const range = network.ipRange ? Prefix.parse(network.ipRange) : subnet;
+  const ends = new Set([subnet.network, subnet.broadcast, network.gateway]);
+  for (let host = 0n; host < range.size; host++) {
+    const address = range.address(host);
+    if (!ends.has(address) && !used.has(address)) return address;
+  }
+  throw new SkeinError(
+    'ResourceExhausted',
+    `no available IPv4 addresses on this network's address pools: ${network.name}`,
+  );
+}
+
+function mtuOf({ options }: BridgeNetwork): number {
+  return Number(options[mtuOption] ?? plainMtu) || plainMtu;
+}
+
+/** @returns the plain addresses of endpoints. */
+export function addressesOf(endpoints: Iterable<BridgeEndpoint>): Set<string> {
+  return new Set([...endpoints].map(({ address }) => plainAddress(address)));
+}
