@@ -1,0 +1,118 @@
+/** The goals of the project, as figures of one run. */
+
+import type { Contestant } from './contestants.ts';
+import { medianOf, type Results } from './results.ts';
+
+export interface Goal {
+  readonly what: string;
+  readonly relation: '≥' | '≤';
+  readonly goal: number;
+  readonly unit: string;
+  /** What others reach, as published. */
+  readonly reference: string;
+  /** NaN where something that it needs was not measured. */
+  value(results: Results): number;
+  /** The same ratio by CPU cost: it holds on a machine that has other work, too. */
+  readonly byCpu?: (results: Results) => number;
+}
+
+type Figure = (results: Results) => number;
+
+const figure =
+  (measure: string, contestant: Contestant = 'skein'): Figure =>
+  (results) =>
+    medianOf(results, measure, contestant) ?? Number.NaN;
+const ratio =
+  (over: Figure, under: Figure): Figure =>
+  (results) =>
+    over(results) / under(results);
+/** Traffic: of Skein with the variant's flags, where these were measured. */
+const trafficFigure =
+  (measure: string): Figure =>
+  (results) =>
+    medianOf(results, measure, 'skein-variant') ?? figure(measure)(results);
+const overBare = (measure: string): Figure => ratio(figure(measure), figure(measure, 'bare'));
+const overDocker = (measure: string): Figure => ratio(figure(measure), figure(measure, 'dockerd'));
+
+function goal(
+  what: string,
+  value: Figure,
+  relation: Goal['relation'],
+  number: number,
+  unit: string,
+  reference = '',
+): Goal {
+  return { what, value, relation, goal: number, unit, reference };
+}
+
+/** A ratio of rates of the traffic section, with the ratio of the CPU costs beside it. */
+function trafficGoal(what: string, measure: string, over: Contestant, number: number, reference = ''): Goal {
+  const value = ratio(trafficFigure(measure), figure(measure, over));
+  const byCpu = ratio(figure(`${measure}.cpu`, over), trafficFigure(`${measure}.cpu`));
+  return { what, value, byCpu, relation: '≥', goal: number, unit: '', reference };
+}
+
+export const goals: readonly Goal[] = [
+  trafficGoal('TCP_RR, overlay ÷ host', 'far.rr', 'bare', 0.9, 'dockerd 0.65, ONCache 0.83–0.94'),
+  trafficGoal('TCP_RR, overlay ÷ host, nat rules', 'rules.rr', 'bare', 1),
+  trafficGoal('TCP_CRR, overlay ÷ host', 'far.crr', 'bare', 0.88, 'dockerd 0.58–0.67'),
+  trafficGoal('TCP_CRR, overlay ÷ host, nat rules', 'rules.crr', 'bare', 1),
+  trafficGoal('TCP stream, overlay ÷ host', 'far.stream', 'bare', 0.85, 'dockerd 0.57–0.66'),
+  trafficGoal('TCP_RR, Skein ÷ dockerd', 'far.rr', 'dockerd', 1.5),
+  trafficGoal('TCP_CRR, Skein ÷ dockerd', 'far.crr', 'dockerd', 1.7),
+  trafficGoal('TCP stream, Skein ÷ dockerd', 'far.stream', 'dockerd', 1.9),
+  goal(
+    'CPU per byte, Skein ÷ dockerd',
+    ratio(trafficFigure('far.stream.cpu'), figure('far.stream.cpu', 'dockerd')),
+    '≤',
+    0.55,
+    '',
+  ),
+  goal(
+    '50 tasks with an overlay, dockerd ÷ Skein',
+    ratio(figure('start.50.overlay.running', 'dockerd'), figure('start.50.overlay.running')),
+    '≥',
+    4,
+    '',
+  ),
+  goal(
+    '50 tasks, overlay ÷ no network',
+    ratio(figure('start.50.overlay.running'), figure('start.50.none.running')),
+    '≤',
+    1.15,
+    '',
+    'dockerd 2.0 (libnetwork#1622)',
+  ),
+  goal('endpoint usable on all nodes, p99', figure('cluster.usable.p99'), '≤', 0.6, 's', '1.8 s by the gossip model'),
+  goal('dead node noticed, p50', figure('cluster.noticed.p50'), '≤', 2.5, 's', 'memberlist 6–8 s'),
+  goal('names lost while nodes stop for 2 s of every 5', figure('cluster.false'), '≤', 0, ''),
+  goal('task of a dead node runs elsewhere', figure('cluster.replaced'), '≤', 6, 's', 'swarmkit ≥ 15 s'),
+  goal('virtual IP ÷ direct, TCP_CRR, 1 service', overBare('vip.crr.1'), '≥', 0.97, '', 'nft 0.94'),
+  goal('virtual IP ÷ direct, TCP_RR, 1 service', overBare('vip.rr.1'), '≥', 0.99, '', 'nft 0.86'),
+  goal(
+    'virtual IP, TCP_CRR: 10,000 services ÷ 1',
+    ratio(overBare('vip.crr.10000'), overBare('vip.crr.1')),
+    '≥',
+    0.97,
+    '',
+  ),
+  goal('DNS queries per second of one CPU', figure('dns.core'), '≥', 25_000, '1/s'),
+  goal('DNS latency, p99', figure('dns.p99'), '≤', 2, 'ms'),
+  goal('DNS queries per second, Skein ÷ dockerd', overDocker('dns.rate'), '≥', 1, ''),
+  goal(
+    'memory of daemon and containerd, Skein ÷ dockerd',
+    overDocker('memory.idle'),
+    '≤',
+    0.6,
+    '',
+    'dockerd 135–170 MB',
+  ),
+  goal('memory per container', figure('memory.task'), '≤', 2, 'MB', 'about 12 MB'),
+];
+
+/** @returns whether a goal is reached; undefined where it was not measured. */
+export function isReached({ relation, goal: wanted, value }: Goal, results: Results): boolean | undefined {
+  const found = value(results);
+  if (Number.isNaN(found)) return undefined;
+  return relation === '≥' ? found >= wanted : found <= wanted;
+}

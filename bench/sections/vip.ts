@@ -1,0 +1,110 @@
+/**
+ * Connections to a virtual IP beside direct ones, with few and many services. The balancer is driven directly, in
+ * namespaces on one bridge: ten thousand services need no ten thousand tasks. dockerd needs IPVS, which kernels like
+ * the one of our measurements lack.
+ */
+import { RouteSocket } from '@skein/netlink';
+import { createLoadBalancer } from '../../packages/skein/src/balancer/index.ts';
+import { networkId, TestSegment, ToldGossip } from '../../packages/skein/src/balancer/testing.ts';
+import { silentLogger } from '../../packages/skein/src/common/index.ts';
+import type { Contestant } from '../contestants.ts';
+import { type Place, trafficCpu } from '../probe.ts';
+import type { Bench, Measure, Section } from '../types.ts';
+
+const sizes = [1, 100, 10_000];
+const transactions = { rr: 'TCP_RR', crr: 'TCP_CRR' } as const;
+const task = '10.88.0.11';
+/** Virtual IPs and the tasks of the other services; nobody has these addresses. */
+const virtualIp = (index: number): string => `10.89.${index >> 8}.${index & 255}`;
+const otherTask = (index: number): string => `10.90.${index >> 8}.${index & 255}`;
+const subnet = '10.88.0.0/14';
+
+export const vip: Section = {
+  name: 'vip',
+  title: 'virtual IPs beside direct connections',
+  budgetSeconds: 75,
+  measures: Object.fromEntries(
+    sizes.flatMap((size): [string, Measure][] => {
+      const services = `${size.toLocaleString('en')} ${size === 1 ? 'service' : 'services'}`;
+      const rates = Object.entries(transactions).flatMap(([key, name]): [string, Measure][] => [
+        [`vip.${key}.${size}`, { title: `${name} to a virtual IP, ${services}`, unit: '1/s', better: 'higher' }],
+        [
+          `vip.${key}.${size}.cpu`,
+          { title: `${name} to a virtual IP, ${services}, CPU`, unit: 'µs each', better: 'lower' },
+        ],
+      ]);
+      return [
+        ...rates,
+        [`vip.program.${size}`, { title: `program ${services} in a container`, unit: 'ms', better: 'lower' }],
+      ];
+    }),
+  ),
+  async run(bench) {
+    await using segment = new TestSegment('bench');
+    segment.add('task', task);
+    segment.add('plain', '10.88.0.6');
+    segment.alone('host');
+    await using server = await serve(bench, segment);
+    for (const size of sizes) {
+      await bench.attempt(`${size} services`, () => addClient(bench, segment, size));
+    }
+    for (const _round of bench.rounds()) {
+      for (const size of sizes) {
+        for (const transaction of Object.keys(transactions) as (keyof typeof transactions)[]) {
+          const run = (contestant: Contestant, from: string, address: string): Promise<boolean> =>
+            bench.attempt(`${transactions[transaction]}, ${size} services`, async () => {
+              const place: Place = { namespace: segment.path(from), address };
+              await measure(bench, `vip.${transaction}.${size}`, contestant, place, transaction, server.pid);
+            });
+          await run('bare', 'plain', task);
+          await run('skein', clientOf(size), virtualIp(Math.floor(size / 2)));
+        }
+      }
+    }
+  },
+};
+
+/** Short: it becomes part of an interface's name. */
+const clientOf = (size: number): string => `with${size}`;
+
+async function serve(bench: Bench, segment: TestSegment): Promise<AsyncDisposable & { pid: number }> {
+  const server = await bench.probe.serve({ namespace: segment.path('task') }, trafficCpu);
+  return { pid: server.pid, [Symbol.asyncDispose]: () => server.stop() };
+}
+
+/** A namespace with so many services; the one that is measured is in the middle. The rules outlive the balancer. */
+async function addClient(bench: Bench, segment: TestSegment, size: number): Promise<void> {
+  const name = clientOf(size);
+  using route = RouteSocket.open(segment.add(name, `10.88.0.${100 + sizes.indexOf(size)}`));
+  route.routes.replace({ destination: subnet, index: route.links.get('eth0')?.index ?? 0 });
+  const logger = silentLogger();
+  await using balancer = createLoadBalancer({ logger, hostNamespace: segment.get('host') });
+  const gossip = new ToldGossip();
+  balancer.joinCluster(gossip.asNetworkDB());
+  for (let index = 0; index < size; index++) {
+    const isMeasured = index === Math.floor(size / 2);
+    const service = { serviceId: `service${index}`, serviceName: `service${index}`, virtualIp: virtualIp(index) };
+    gossip.tell(isMeasured ? task : otherTask(index), service);
+  }
+  const begin = performance.now();
+  balancer.attach({
+    containerId: name,
+    networkNamespace: segment.path(name),
+    networks: [{ id: networkId, subnets: [subnet] }],
+  });
+  bench.record(`vip.program.${size}`, 'skein', performance.now() - begin);
+}
+
+async function measure(
+  bench: Bench,
+  id: string,
+  contestant: Contestant,
+  place: Place,
+  word: string,
+  server: number,
+): Promise<void> {
+  const report = await bench.probe.run(place, word, place.address, bench.options.seconds, trafficCpu, server);
+  const { count = 0, seconds = 0, cpuNs = 0 } = report;
+  bench.record(id, contestant, count / seconds);
+  bench.record(`${id}.cpu`, contestant, cpuNs / count / 1000);
+}
