@@ -17,10 +17,11 @@ import {
   planSandbox,
   renewSandbox,
   sandboxState,
+  withNetworks,
 } from './sandbox-plan.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { OverlayState, type StoredSandbox } from './state.ts';
-import { validateEndpoint } from './subnets.ts';
+import { hasGrown, validateEndpoint } from './subnets.ts';
 import type {
   ClusterAttachment,
   GatewayNetwork,
@@ -65,6 +66,8 @@ class Driver implements OverlayDriver {
   readonly #queue = new SerialQueue();
   /** By container ID. BOUNDED by the containers of this host. */
   readonly #sandboxes = new Map<string, StoredSandbox>();
+  /** By network ID: why this host did not take its new subnets. BOUNDED by the networks of this host's containers. */
+  #refused: ReadonlyMap<string, string> = new Map();
   readonly #tables: TableKeeper;
   readonly #resync: NodeJS.Timeout;
 
@@ -111,7 +114,7 @@ class Driver implements OverlayDriver {
     const spec = this.#current(given);
     for (const endpoint of spec.endpoints) validateEndpoint(endpoint);
     return this.#queue.run(async () => {
-      await this.#grow(spec.endpoints.map(({ network }) => network));
+      for (const { network } of spec.endpoints) await this.#grow(network);
       const existing = this.#sandboxes.get(spec.containerId);
       const stored = planSandbox(spec, existing, () =>
         this.#gateway.allocate(addressesOf([...this.#sandboxes.values()].flatMap(({ gateway }) => gateway ?? []))),
@@ -158,8 +161,9 @@ class Driver implements OverlayDriver {
 
   async setLoadBalancerAddresses(addresses: LoadBalancerAddresses): Promise<void> {
     await this.#queue.run(async () => {
-      this.#networks.setLoadBalancers(addresses);
-      await this.#grow([...addresses.values()].map(({ network }) => network));
+      this.#networks.hearLoadBalancers(addresses);
+      await this.#growAll();
+      this.#networks.ensureLoadBalancers();
     });
   }
 
@@ -178,7 +182,8 @@ class Driver implements OverlayDriver {
     const networks = state.networks.all();
     const adopted: StoredSandbox[] = [];
     for (const [containerId, stored] of state.sandboxes.all()) {
-      const renewed = renewSandbox(stored);
+      // The network's own record says what it has here: a sandbox's may be from before it grew, or be ahead of it.
+      const renewed = withNetworks(renewSandbox(stored), (network) => networks.get(network.id)?.network ?? network);
       this.#sandboxes.set(containerId, renewed);
       const isWhole = stored.spec.endpoints.every(({ network }) => networks.has(network.id));
       const isRunning = containerIds.has(containerId) && namespaces.has(containerNamespaceName(stored.sandboxId));
@@ -201,10 +206,17 @@ class Driver implements OverlayDriver {
     this.#removeUnknownNamespaces();
   }
 
-  /** Puts right what others did to rows and rules. What fails is logged and tried again the next time. */
+  /**
+   * Puts right what others did to rows and rules, and grows what could not grow before. What fails is logged and tried
+   * again the next time.
+   */
   #resynchronize(): void {
     this.#networks.resynchronize();
     this.#repairGateway(this.#gateway.stored !== undefined);
+    if (this.#outgrown().length === 0) return;
+    this.#queue
+      .run(() => this.#growAll())
+      .catch((error: unknown) => this.#host.logger.error({ error: errorText(error) }, 'cannot grow networks'));
   }
 
   /** A cluster's node has a gateway network; one that cannot be made only fails those who need it. */
@@ -224,20 +236,42 @@ class Driver implements OverlayDriver {
     return { ...spec, endpoints };
   }
 
-  /** Gives the sandboxes on networks that have grown the new subnets, while their containers run. */
-  async #grow(networks: readonly OverlayNetwork[]): Promise<void> {
-    for (const network of networks) {
-      if (!this.#networks.outgrows(network)) continue;
-      for (const [containerId, stored] of this.#sandboxes) {
-        if (!stored.spec.endpoints.some((endpoint) => endpoint.network.id === network.id)) continue;
-        const endpoints = stored.spec.endpoints.map((endpoint) =>
-          endpoint.network.id === network.id ? { ...endpoint, network } : endpoint,
-        );
-        const grown = { ...stored, spec: { ...stored.spec, endpoints } };
-        this.#sandboxes.set(containerId, grown);
-        this.#host.state.sandboxes.put(containerId, grown);
-        await this.#repairAdopted(grown);
+  /** @returns the networks that have more subnets than they, or a sandbox on them, have on this host. */
+  #outgrown(): OverlayNetwork[] {
+    const networks = this.#networks.list().map(({ network }) => network);
+    const placed = [...this.#sandboxes.values()].flatMap(({ spec }) => spec.endpoints.map(({ network }) => network));
+    const wanted = networks.map((network) => this.#networks.current(network));
+    return wanted.filter((network) => [...networks, ...placed].some((here) => hasGrown(here, network)));
+  }
+
+  /** Grows every network that has grown. One that this host must refuse stays as it is, which is said once. */
+  async #growAll(): Promise<void> {
+    const refused = new Map<string, string>();
+    for (const network of this.#outgrown()) {
+      try {
+        await this.#grow(network);
+      } catch (error) {
+        const reason = errorText(error);
+        refused.set(network.id, reason);
+        if (this.#refused.get(network.id) === reason) continue;
+        this.#host.logger.error({ network: network.name, error: reason }, 'this host keeps a network as it was');
       }
+    }
+    this.#refused = refused;
+  }
+
+  /**
+   * Gives a network that is here, and then the sandboxes on it, its new subnets, while their containers run.
+   * @throws SkeinError when this host cannot have them; nothing has changed then.
+   */
+  async #grow(network: OverlayNetwork): Promise<void> {
+    await this.#networks.grow(network);
+    for (const [containerId, stored] of this.#sandboxes) {
+      if (!stored.spec.endpoints.some((endpoint) => hasGrown(endpoint.network, network))) continue;
+      const grown = withNetworks(stored, (before) => (hasGrown(before, network) ? network : before));
+      if (!(await this.#repairAdopted(grown))) continue;
+      this.#sandboxes.set(containerId, grown);
+      this.#host.state.sandboxes.put(containerId, grown);
     }
   }
 
@@ -251,13 +285,15 @@ class Driver implements OverlayDriver {
     this.#gateway.attach(container, stored.gateway, gatewayPosition(stored), stored.spec.containerId);
   }
 
-  /** What cannot be repaired in a running container's sandbox is left as it is, and said. */
-  async #repairAdopted(stored: StoredSandbox): Promise<void> {
+  /** What cannot be repaired in a running container's sandbox is left as it is, and said. @returns whether it is whole. */
+  async #repairAdopted(stored: StoredSandbox): Promise<boolean> {
     try {
       await this.#build(stored, true);
+      return true;
     } catch (error) {
       const { containerId } = stored.spec;
       this.#host.logger.error({ containerId, error: errorText(error) }, 'cannot repair a running sandbox');
+      return false;
     }
   }
 

@@ -55,3 +55,57 @@ test('a network that grows under running containers loses no packet, and old and
   assert.ok(await reaches(a.networkNamespace, c.networkNamespace, '10.77.62.5'));
   assert.deepEqual(await flow.missing(), []);
 });
+
+test('running containers keep their endpoints over a restart of a host that refused the growth, and get it later', async () => {
+  await using underlay = new TestUnderlay('refused-growth');
+  const [left, right] = [await underlay.addHost(), await underlay.addHost()];
+  const small = testNetwork(61, { subnets: [first] });
+  const large = { ...small, subnets: [first, second] };
+  const a = await left.driver.createSandbox(sandboxIn(first, small, 'aa', 3));
+  const b = await right.driver.createSandbox(sandboxIn(second, large, 'bb', 4));
+  using host = RouteSocket.open(left.namespace);
+  const route = { destination: second.subnet, index: host.links.get('eth0')?.index ?? 0 };
+  host.routes.add(route);
+  const balancer = new Map([[large.id, { network: large, address: '10.77.61.9/24' }]]);
+  await left.driver.setLoadBalancerAddresses(balancer);
+  await assert.rejects(
+    left.driver.createSandbox(sandboxIn(second, large, 'cc', 5)),
+    /overlaps the route 10\.77\.62\.0/,
+  );
+  await assert.rejects(left.driver.createSandbox(sandboxIn(first, large, 'aa', 3)), /overlaps the route 10\.77\.62\.0/);
+
+  await left.driver[Symbol.asyncDispose]();
+  left.driver = underlay.driverFor(left);
+  await left.driver.adopt(new Set([a.containerId]));
+  await underlay.join(left);
+  await left.driver.setLoadBalancerAddresses(balancer);
+  const [here] = left.driver.networks();
+  assert.deepEqual(
+    here?.endpoints.map(({ containerId, endpoint }) => [containerId, endpoint.address]),
+    [[a.containerId, '10.77.61.3/24']],
+  );
+  assert.deepEqual(here?.network.subnets, [first]);
+  assert.deepEqual(left.driver.sandbox(a.containerId)?.endpoints[0]?.network.subnets, [first]);
+
+  host.routes.delete(route);
+  assert.ok(await reaches(a.networkNamespace, b.networkNamespace, '10.77.62.4'), 'the next resynchronization grows it');
+  assert.deepEqual(left.driver.sandbox(a.containerId)?.endpoints[0]?.network.subnets, [first, second]);
+});
+
+test('a growth that failed half-way is finished when what stood in its way has gone', async () => {
+  await using underlay = new TestUnderlay('half-grown');
+  const [left, right] = [await underlay.addHost(), await underlay.addHost()];
+  const small = testNetwork(61, { subnets: [first] });
+  const large = { ...small, subnets: [first, second] };
+  const a = await left.driver.createSandbox(sandboxIn(first, small, 'aa', 3));
+  const b = await right.driver.createSandbox(sandboxIn(second, large, 'bb', 4));
+  using host = RouteSocket.open(left.namespace);
+  const { vni } = second;
+  const squatter = host.links.create({ kind: 'vxlan', name: 'other', vni, port: 4789, local: left.vtep });
+  const balancer = new Map([[large.id, { network: large, address: '10.77.61.9/24' }]]);
+  await left.driver.setLoadBalancerAddresses(balancer);
+  assert.deepEqual(left.driver.networks()[0]?.network.subnets, [first]);
+  host.links.delete(squatter.index);
+  assert.ok(await reaches(a.networkNamespace, b.networkNamespace, '10.77.62.4', 10_000));
+  assert.deepEqual(left.driver.networks()[0]?.network.subnets, [first, second]);
+});

@@ -45,10 +45,12 @@ export class LocalNetworks {
     return heard.reduce<OverlayNetwork>((most, other) => (other && hasGrown(most, other) ? other : most), network);
   }
 
-  /** @returns whether a network has more subnets than it has on this host. */
-  outgrows(network: OverlayNetwork): boolean {
-    const here = this.#networks.get(network.id)?.network;
-    return here !== undefined && hasGrown(here, network);
+  /**
+   * Gives a network that is here the further subnets that it has by now.
+   * @throws SkeinError FailedPrecondition when this host cannot have them; the network is as it was then.
+   */
+  async grow(network: OverlayNetwork): Promise<void> {
+    await this.#networks.get(network.id)?.grow(network);
   }
 
   list(): LocalNetwork[] {
@@ -116,8 +118,12 @@ export class LocalNetworks {
     exchange?.close();
   }
 
-  setLoadBalancers(addresses: LoadBalancerAddresses): void {
+  /** Hears this node's addresses, which `ensureLoadBalancers` gives, and with them the networks as they are now. */
+  hearLoadBalancers(addresses: LoadBalancerAddresses): void {
     this.#loadBalancers = addresses;
+  }
+
+  ensureLoadBalancers(): void {
     for (const overlay of this.#networks.values()) this.#ensureLoadBalancer(overlay);
   }
 
@@ -165,7 +171,6 @@ export class LocalNetworks {
     const attachment = this.#cluster?.attachment;
     const existing = this.#networks.get(network.id);
     if (existing !== undefined) {
-      existing.grow(network);
       if (attachment !== undefined) await existing.ensure(attachment);
       return existing;
     }

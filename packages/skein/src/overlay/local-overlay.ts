@@ -112,13 +112,21 @@ export class LocalOverlay {
     return this.#network;
   }
 
-  /** The manager has given the network further subnets. `ensure` makes them, `attach` the endpoints' ways to them. */
-  grow(network: OverlayNetwork): void {
+  /**
+   * Takes the further subnets that the manager has given the network; `attach` makes the endpoints' ways to them. What
+   * cannot be had whole is not had: the network stays as it was.
+   * @throws SkeinError FailedPrecondition when a new subnet is routed elsewhere by this host.
+   */
+  async grow(network: OverlayNetwork): Promise<void> {
     if (!hasGrown(this.#network, network)) return;
-    refuseOverlap(this.#host.namespace, network);
+    refuseOverlap(this.#host.namespace, network, this.#network);
+    await this.#make(network);
     this.#network = network;
+    this.#store();
+    this.scheduleProgramming();
     for (const [id, local] of this.endpoints)
       this.endpoints.set(id, { ...local, endpoint: { ...local.endpoint, network } });
+    if (this.#loadBalancer !== undefined) this.#ensureLoadBalancer(this.#loadBalancer);
   }
 
   get loadBalancer(): StoredEndpoint | undefined {
@@ -130,10 +138,7 @@ export class LocalOverlay {
     this.#tunnel = { vtep: tunnel.vtep, dataPathPort: tunnel.dataPathPort };
     this.#mtu = overlayMtu(this.#host.namespace, this.network, tunnel.vtep);
     this.#store();
-    using sandbox = this.#host.namespaces.ensure(this.#namespaceName);
-    const { vtep, dataPathPort } = tunnel;
-    const plan = { network: this.network, mtu: this.#mtu, vtep, dataPathPort };
-    await ensureNetworkSandbox(this.#host.namespace, sandbox, plan);
+    await this.#make(this.network);
     this.scheduleProgramming();
   }
 
@@ -265,6 +270,12 @@ export class LocalOverlay {
       addresses: new Set(own.flatMap(plainAddresses)),
       macs: new Set(own.map(({ mac }) => mac)),
     };
+  }
+
+  async #make(network: OverlayNetwork): Promise<void> {
+    using sandbox = this.#host.namespaces.ensure(this.#namespaceName);
+    const plan = { network, mtu: this.#mtu, ...this.#tunnel };
+    await ensureNetworkSandbox(this.#host.namespace, sandbox, plan);
   }
 
   #ensureLoadBalancer(endpoint: StoredEndpoint): void {

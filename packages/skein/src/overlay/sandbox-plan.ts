@@ -59,6 +59,15 @@ export const renewSandbox = (stored: StoredSandbox): StoredSandbox => ({
   gateway: stored.gateway && renewEndpoint(stored.gateway),
 });
 
+/** @returns the sandbox with each network as `current` says it is now. */
+export function withNetworks(
+  stored: StoredSandbox,
+  current: (network: OverlayNetwork) => OverlayNetwork,
+): StoredSandbox {
+  const endpoints = stored.spec.endpoints.map((endpoint) => ({ ...endpoint, network: current(endpoint.network) }));
+  return { ...stored, spec: { ...stored.spec, endpoints } };
+}
+
 /** A sandbox's endpoints with their networks and places. */
 export interface PlacedEndpoint {
   readonly network: OverlayNetwork;

@@ -41,13 +41,14 @@ function underlayMtu(host: NetworkNamespace, vtep: string): number {
 
 /**
  * Refuses a network one of whose subnets this host already routes elsewhere: its containers could not reach one of
- * the two. The default route does not count.
+ * the two. The default route does not count, nor do subnets that the network has here already (`present`).
  * @throws SkeinError FailedPrecondition naming the network, the subnet, the route and its interface.
  */
-export function refuseOverlap(host: NetworkNamespace, network: OverlayNetwork): void {
+export function refuseOverlap(host: NetworkNamespace, network: OverlayNetwork, present?: OverlayNetwork): void {
+  const known = new Set(present && subnetsOf(present));
   using route = RouteSocket.open(host);
   const routes = route.routes.list({ table: mainTable });
-  for (const subnet of subnetsOf(network)) {
+  for (const subnet of subnetsOf(network).filter((each) => !known.has(each))) {
     const prefix = Prefix.parse(subnet);
     const taken = routes.find(
       (entry) => !defaultRoutes.includes(entry.destination) && Prefix.parse(entry.destination).overlaps(prefix),
