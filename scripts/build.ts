@@ -15,6 +15,9 @@ const programsSource = join(root, 'packages/skein/src/overlay/fast-path', progra
 /** The kernel's headers are for one machine type, under Debian's name of it. */
 const headers = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.arch as string] ?? process.arch;
 
+/** Characters of a line of the bundle: a stack without source maps still leads to a place that can be read. */
+const LINE_LENGTH = 120;
+
 function compilePrograms(): void {
   const options = ['-target', 'bpf', '-O2', '-Wall', '-Wextra', '-Werror', `-I/usr/include/${headers}`];
   execFileSync('clang', [...options, '-c', `${programsSource}.c`, '-o', `${programsSource}.o`], { stdio: 'inherit' });
@@ -34,6 +37,10 @@ async function bundleSkein(): Promise<void> {
     conditions: ['source'],
     external: ['koffi'],
     sourcemap: true,
+    // The engine keeps the text in memory, at two bytes a character if one comment has a character beyond ASCII.
+    minifyWhitespace: true,
+    lineLimit: LINE_LENGTH,
+    legalComments: 'linked',
     logLevel: 'warning',
     define: {
       'process.env.SKEIN_BUILD_COMMIT': JSON.stringify(commit()),

@@ -1,5 +1,5 @@
 /** Request bodies that are not swarmkit specs: zod schemas that read as Go does, and complain in Go's words. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { SkeinError } from '../common/index.ts';
 import { isObject, type JsonObject, jsonType, member } from './json.ts';
 

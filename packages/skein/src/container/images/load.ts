@@ -3,7 +3,7 @@ import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { SkeinError } from '../../common/index.ts';
 import type { Containerd } from '../containerd/client.ts';
 import { familiarReference, fullReference, parseReference, withDefaultTag } from '../references.ts';

@@ -1,6 +1,6 @@
 /** The documents of an image: descriptors, manifests, indexes and configs of OCI image-spec and Docker's schema 2. */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { SkeinError } from '../../common/index.ts';
 
 export const mediaTypes = {

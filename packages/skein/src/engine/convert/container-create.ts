@@ -1,6 +1,6 @@
 /** The body of POST /containers/create: a container's config, its host config, and its places on networks. */
 import { isIPv6 } from 'node:net';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ContainerConfig, Healthcheck, HostConfig, MountSpec } from '../../container/types.ts';
 import type { EndpointRequest, PlainContainerCreate } from '../../local/types.ts';
 import { invalid, notBuilt } from '../errors.ts';

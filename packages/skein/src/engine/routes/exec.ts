@@ -1,5 +1,5 @@
 /** Exec: create, start (attached or not), resize, inspect. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, SkeinError } from '../../common/index.ts';
 import type { TerminalSize } from '../../container/types.ts';
 import { parseDetachKeys } from '../detach-keys.ts';

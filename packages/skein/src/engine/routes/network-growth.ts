@@ -1,5 +1,5 @@
 /** /skein/networks/…: a network grows by further subnets, which Docker has no command for. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ipamConfigToSpec } from '../convert/network.ts';
 import { invalid } from '../errors.ts';
 import { pathParameter } from '../parameters.ts';

@@ -1,6 +1,6 @@
 /** /networks. */
 import { isIPv4, isIPv6 } from 'node:net';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, SkeinError } from '../../common/index.ts';
 import type { Filters } from '../../container/types.ts';
 import { endpointRequest, endpointSettings } from '../convert/container-create.ts';

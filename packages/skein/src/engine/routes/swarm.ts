@@ -1,5 +1,5 @@
 /** /swarm: init, join, leave, inspect, update, and the unlocking that an unlocked swarm does not need. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { SkeinError } from '../../common/index.ts';
 import type { Availability } from '../../swarm/node/types.ts';
 import { mergeClusterSpec, swarm } from '../convert/cluster.ts';
