@@ -1,14 +1,16 @@
 /** Named pipes between the daemon and a process's shim. The shim keeps both ends open: its process outlives the daemon. */
-import { execFile } from 'node:child_process';
 import { constants, open as openCallback } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { getSystemErrorName, promisify } from 'node:util';
+import koffi from 'koffi';
 import type { ProcessStreams } from '../types.ts';
 
 const openFd = promisify(openCallback);
-const run = promisify(execFile);
+/** Node has no call for it. */
+const mkfifo = koffi.load(null).func('int mkfifo(const char *path, uint32_t mode)');
+const fifoMode = 0o600;
 
 /** Paths of the pipes; '' = not connected. */
 export interface FifoPaths {
@@ -26,9 +28,14 @@ export async function makeFifos(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const path = (name: 'stdin' | 'stdout' | 'stderr'): string => (wanted[name] ? join(directory, name) : '');
   const paths = { stdin: path('stdin'), stdout: path('stdout'), stderr: path('stderr') };
-  const made = Object.values(paths).filter((each) => each !== '');
-  if (made.length > 0) await run('mkfifo', ['-m', '0600', ...made]); // Node has no call for mkfifo(3).
+  for (const each of Object.values(paths)) if (each !== '') makeFifo(each);
   return paths;
+}
+
+function makeFifo(path: string): void {
+  if (mkfifo(path, fifoMode) === 0) return;
+  const code = getSystemErrorName(-koffi.errno());
+  throw Object.assign(new Error(`mkfifo ${path}: ${code}`), { code });
 }
 
 /** Opened without waiting for a writer; ends when the last writer closes. */
