@@ -59,6 +59,8 @@ export class Manager implements AsyncDisposable {
     const store = parts.use(openStore({ path: join(options.directory, 'store.db'), logger }));
     if (options.newCluster) createCluster(store, options, options.newCluster);
     announceManager(store, identity.nodeId, options.advertise);
+    // Before the first node can say that a task has ended.
+    const quarantine = parts.use(new Quarantine(store, systemClock));
     const server = parts.use(
       await startManagerServer({
         listen: options.listen,
@@ -69,7 +71,6 @@ export class Manager implements AsyncDisposable {
         logger,
       }),
     );
-    const quarantine = parts.use(new Quarantine(store, systemClock));
     parts.use(startManagerLoops({ store, clock: systemClock, logger, localRoutes, quarantine }));
     const control = createControl({ store, logger, localRoutes, quarantine });
     return new Manager(control, server, parts.move());

@@ -2,14 +2,21 @@ import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { crc32 } from 'node:zlib';
 import { errorText, SkeinError } from '../../common/index.ts';
-import type { TableName } from './types.ts';
+import type { Note, TableName } from './types.ts';
 
 /** `PRAGMA application_id`: marks the file as ours ("Skei"). */
 const applicationId = 0x536b6569;
 /** `PRAGMA user_version`: the layout below. */
-const layoutVersion = 1;
+const layoutVersion = 2;
+/** The layout without notes, which is given them. */
+const layoutWithoutNotes = 1;
 /** The file holds keys and secrets. */
 const ownerOnly = 0o600;
+
+const noteLayout = `
+  CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  PRAGMA user_version = ${layoutVersion};
+`;
 
 const layout = `
   CREATE TABLE object (
@@ -23,7 +30,7 @@ const layout = `
   CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
   INSERT INTO counter VALUES ('version', 0);
   PRAGMA application_id = ${applicationId};
-  PRAGMA user_version = ${layoutVersion};
+  ${noteLayout}
 `;
 
 /** An object as kept on disk; no body means that it goes. */
@@ -48,6 +55,8 @@ export class StoreFile implements Disposable {
   readonly #put: StatementSync;
   readonly #remove: StatementSync;
   readonly #setVersion: StatementSync;
+  readonly #note: StatementSync;
+  readonly #unnote: StatementSync;
 
   /** @param path a file, made if absent, or `:memory:`. @throws Error when it is damaged, foreign or in use. */
   constructor(path: string) {
@@ -58,6 +67,10 @@ export class StoreFile implements Disposable {
     );
     this.#remove = this.#database.prepare('DELETE FROM object WHERE kind = ? AND id = ?');
     this.#setVersion = this.#database.prepare("UPDATE counter SET value = ? WHERE name = 'version'");
+    this.#note = this.#database.prepare(
+      'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+    );
+    this.#unnote = this.#database.prepare('DELETE FROM note WHERE key = ?');
   }
 
   /** @returns the number of committed transactions. */
@@ -79,13 +92,22 @@ export class StoreFile implements Disposable {
     }
   }
 
-  /** Writes all changes and the new version, or nothing. */
-  commit(version: bigint, changes: Iterable<StoredChange>): void {
+  notes(): Map<string, string> {
+    const rows = this.#database.prepare('SELECT key, value FROM note').all();
+    return new Map(rows.map(({ key, value }) => [String(key), String(value)]));
+  }
+
+  /** Writes all changes, the notes and the new version, or nothing. */
+  commit(version: bigint, changes: Iterable<StoredChange>, notes: Iterable<Note> = []): void {
     this.#database.exec('BEGIN IMMEDIATE');
     try {
       for (const { table, id, body } of changes) {
         if (body) this.#put.run(table, id, body, crc32(body));
         else this.#remove.run(table, id);
+      }
+      for (const { key, value } of notes) {
+        if (value === undefined) this.#unnote.run(key);
+        else this.#note.run(key, value);
       }
       this.#setVersion.run(version);
       this.#database.exec('COMMIT');
@@ -123,6 +145,7 @@ function prepareLayout(database: DatabaseSync): void {
     return;
   }
   if (pragma('application_id') !== applicationId) throw new Error('the file is a database of another program');
+  if (pragma('user_version') === layoutWithoutNotes) database.exec(`BEGIN IMMEDIATE; ${noteLayout} COMMIT;`);
   if (pragma('user_version') !== layoutVersion)
     throw new Error(`its layout is version ${pragma('user_version')}, this program knows version ${layoutVersion}`);
   const check = pragma('quick_check');

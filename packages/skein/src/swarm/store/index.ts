@@ -6,4 +6,4 @@
  */
 export { openStore, type StoreOptions } from './store.ts';
 export { objectName, tableNames, taskName } from './tables.ts';
-export type { ReadTransaction, Store, StoreEvent, TableName, Tables, WriteTransaction } from './types.ts';
+export type { Note, ReadTransaction, Store, StoreEvent, TableName, Tables, WriteTransaction } from './types.ts';

@@ -39,11 +39,18 @@ function content(store: Store): string {
       String(store.version),
       ...tx.list('network').map((object) => toJsonString(NetworkSchema, object)),
       ...tx.list('task').map((object) => toJsonString(TaskSchema, object)),
+      ...[...store.notes()].map((note) => note.join('=')),
     ]
       .sort()
       .join('\n'),
   );
 }
+
+/** Notes that belong to one commit each. */
+const noteVersion = (store: Store) => () => [
+  { key: `at ${store.version}`, value: 'here' },
+  { key: `at ${store.version - 1n}`, value: undefined },
+];
 
 test('an object gets the version and the time of its transaction, and keeps the time of its creation', () => {
   let now = 1000;
@@ -157,6 +164,45 @@ test('what a caller does with its object after handing it over changes nothing i
   assert.equal(store.view((tx) => tx.get('network', 'n1'))?.pendingDelete, false);
 });
 
+test('what is noted of a commit is kept with it, and not when the commit fails', () => {
+  using store = memory();
+  const stop = store.annotate((events) =>
+    events.map(({ object, action }) => ({ key: object.id, value: action === 'delete' ? undefined : action })),
+  );
+  store.update((tx) => tx.create('network', network('n1', 'one')));
+  store.update((tx) => tx.create('network', network('n2', 'two')));
+  const fail = () =>
+    store.update((tx) => {
+      tx.delete('network', 'n1');
+      throw new Error('changed my mind');
+    });
+  assert.throws(fail, /changed my mind/);
+  assert.deepEqual(Object.fromEntries(store.notes()), { n1: 'create', n2: 'create' });
+  store.update((tx) => tx.delete('network', 'n1'));
+  assert.deepEqual(Object.fromEntries(store.notes()), { n2: 'create' });
+  stop();
+  store.update((tx) => tx.delete('network', 'n2'));
+  assert.deepEqual(Object.fromEntries(store.notes()), { n2: 'create' });
+});
+
+test('a store of the layout without notes opens with all it has', () => {
+  withDirectory((directory) => {
+    const path = join(directory, 'old.db');
+    const store = openStore({ path, logger });
+    store.update((tx) => tx.create('network', network('n1', 'one')));
+    const before = content(store);
+    store[Symbol.dispose]();
+    const file = new DatabaseSync(path);
+    file.exec('DROP TABLE note; PRAGMA user_version = 1;');
+    file.close();
+    using again = openStore({ path, logger });
+    assert.equal(content(again), before);
+    again.annotate(() => [{ key: 'k', value: 'v' }]);
+    again.update((tx) => tx.delete('network', 'n1'));
+    assert.deepEqual([...again.notes()], [['k', 'v']]);
+  });
+});
+
 test('a transaction inside another one is refused', () => {
   using store = memory();
   assert.throws(() => store.update(() => store.update(() => {})), /begun inside another/);
@@ -206,6 +252,7 @@ test('files copied at any moment, as a crash leaves them, open with exactly the 
   withDirectory((directory) => {
     const path = join(directory, 'live.db');
     using store = openStore({ path, logger });
+    store.annotate(noteVersion(store));
     for (let i = 0; i < 30; i++) {
       store.update((tx) => {
         tx.create('network', network(`n${i}`, `net${i}`));
@@ -223,6 +270,7 @@ test('a torn write at the end of the log costs at most the commit it belongs to,
   withDirectory((directory) => {
     const path = join(directory, 'live.db');
     using store = openStore({ path, logger });
+    store.annotate(noteVersion(store));
     const states = [content(store)];
     for (let i = 0; i < 8; i++) {
       store.update((tx) => {

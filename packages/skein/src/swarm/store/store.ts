@@ -4,7 +4,7 @@ import { errorText, type Logger, RpcError, SkeinError } from '../../common/index
 import { type Meta, MetaSchema } from '../gen/objects_pb.js';
 import { type StoredChange, StoreFile } from './file.ts';
 import { MemoryTables, objectName, schemaOf, tableNames } from './tables.ts';
-import type { ReadTransaction, Store, StoreEvent, TableName, Tables, WriteTransaction } from './types.ts';
+import type { Note, ReadTransaction, Store, StoreEvent, TableName, Tables, WriteTransaction } from './types.ts';
 
 /** Commits that listeners may cause while one commit is being told, before that counts as a loop. */
 const maxNestedCommits = 10_000;
@@ -45,6 +45,7 @@ class FileStore implements Store {
   readonly #now: () => number;
   readonly #tables = new MemoryTables();
   readonly #listeners = new Set<(events: readonly StoreEvent[]) => void>();
+  readonly #annotators = new Set<(events: readonly StoreEvent[]) => readonly Note[]>();
   /** Commits not yet told to the listeners. BOUNDED by maxNestedCommits. */
   readonly #untold: (readonly StoreEvent[])[] = [];
   #version: bigint;
@@ -76,7 +77,10 @@ class FileStore implements Store {
     try {
       result = change(transaction);
       events = transaction.events();
-      if (events.length > 0) this.#file.commit(this.#version + 1n, events.map(encode));
+      if (events.length > 0) {
+        const notes = [...this.#annotators].flatMap((note) => note(events));
+        this.#file.commit(this.#version + 1n, events.map(encode), notes);
+      }
     } catch (error) {
       transaction.undo();
       throw error;
@@ -95,8 +99,18 @@ class FileStore implements Store {
     return () => this.#listeners.delete(listener);
   }
 
+  annotate(note: (events: readonly StoreEvent[]) => readonly Note[]): () => void {
+    this.#annotators.add(note);
+    return () => this.#annotators.delete(note);
+  }
+
+  notes(): ReadonlyMap<string, string> {
+    return this.#file.notes();
+  }
+
   [Symbol.dispose](): void {
     this.#listeners.clear();
+    this.#annotators.clear();
     this.#file[Symbol.dispose]();
   }
 

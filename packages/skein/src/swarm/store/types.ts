@@ -39,6 +39,12 @@ export interface StoreEvent<T extends TableName = TableName> {
   readonly previous: Tables[T] | undefined;
 }
 
+/** Something small that is kept with the commit that is its reason: a text under a key; undefined takes it away. */
+export interface Note {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
 export interface Store extends Disposable {
   /** The number of committed transactions; an object's meta.version.index is the version of its last change. */
   readonly version: bigint;
@@ -47,4 +53,11 @@ export interface Store extends Disposable {
   update<R>(change: (transaction: WriteTransaction) => R): R;
   /** Calls `listener` with the events of each commit. @returns the function that ends it. */
   watch(listener: (events: readonly StoreEvent[]) => void): () => void;
+  /**
+   * Asks `note` before each commit, with its events, what to keep of it: both are on the disk then, or neither.
+   * @returns the function that ends it.
+   */
+  annotate(note: (events: readonly StoreEvent[]) => readonly Note[]): () => void;
+  /** What has been noted and not taken away. */
+  notes(): ReadonlyMap<string, string>;
 }

@@ -99,6 +99,53 @@ test('pools that are used up are named', async () => {
   });
 });
 
+test('what was freed rests over a restart of the manager, although what had it is gone', async () => {
+  await using cluster = new TestCluster();
+  const kept = cluster.createNetwork('kept');
+  const old = cluster.createNetwork('old');
+  assert.deepEqual([subnetsOf(cluster, 'old'), vxlanOf(cluster, 'old')], [['10.0.2.0/24'], '4098']);
+  const deploy = (name: string) => {
+    const { id } = cluster.control.createService(serviceSpec(name, { networks: [kept], replicas: 2 }));
+    cluster.run(500);
+    const tasks = cluster.running(id).map((task) => addressesOf(task)[kept] ?? '');
+    const virtualIps = cluster.service(id).endpoint?.virtualIps.map(({ addr }) => addr) ?? [];
+    cluster.control.removeService(id);
+    cluster.run(500);
+    return [...virtualIps, ...tasks].sort();
+  };
+  const before = deploy('before');
+  assert.equal(before.length, 3);
+  cluster.control.removeNetwork(old);
+  assert.deepEqual(cluster.tasks(), []);
+  await cluster.restartLoops();
+  await cluster.restartLoops();
+  cluster.createNetwork('new');
+  assert.deepEqual([subnetsOf(cluster, 'new'), vxlanOf(cluster, 'new')], [['10.0.3.0/24'], '4099']);
+  assert.deepEqual(
+    deploy('after').filter((address) => before.includes(address)),
+    [],
+  );
+  cluster.control.removeNetwork(cluster.control.findNetwork('new').id);
+  cluster.run(quarantineMs);
+  await cluster.restartLoops();
+  cluster.createNetwork('later');
+  assert.deepEqual([subnetsOf(cluster, 'later'), vxlanOf(cluster, 'later')], [['10.0.2.0/24'], '4098'], 'not for ever');
+});
+
+test('what is remembered of freed addresses does not grow, whoever had them and whatever is asked for', async () => {
+  await using cluster = new TestCluster({ pools: ['10.0.0.0/8'] });
+  for (let round = 0; round < 5; round++) {
+    const net = cluster.createNetwork('net');
+    const { id } = cluster.control.createService(serviceSpec('web', { networks: [net], replicas: 4 }));
+    cluster.run(500);
+    cluster.control.removeService(id);
+    cluster.run(500);
+    cluster.control.removeNetwork(net);
+    assert.equal(cluster.store.notes().size, 8, 'a virtual IP, a load balancer, four tasks, a subnet, a VXLAN ID');
+    cluster.run(quarantineMs);
+  }
+});
+
 test('a VXLAN ID that another network has is refused with its name', async () => {
   await using cluster = new TestCluster();
   cluster.createNetwork('a');

@@ -1,8 +1,8 @@
 /**
  * allocator: gives networks their subnets and VXLAN IDs, services their virtual IPs and ports, tasks and nodes their
  * addresses. The store is the only record of what is given: the state of this room is read from it for each
- * transaction, so nothing can leak and a restart finds everything as it was. What was given last and what rests after use
- * is only remembered (quarantine.ts).
+ * transaction, so nothing can leak and a restart finds everything as it was. What was given last is
+ * only remembered, and what rests after use is noted beside the objects (quarantine.ts).
  */
 export { AddressBook } from './addresses.ts';
 export { Allocator } from './allocator.ts';

@@ -11,7 +11,7 @@ import {
 import type { ReadTransaction } from '../../store/index.ts';
 import { isAlive } from '../tasks.ts';
 import { addressPools, firstFreeSubnet } from './pools.ts';
-import { type Quarantine, subnetSpace, vxlanSpace } from './quarantine.ts';
+import { ipv6SubnetSpace, type Quarantine, subnetSpace, vxlanSpace } from './quarantine.ts';
 import {
   contains,
   type Family,
@@ -80,7 +80,8 @@ interface Holding {
 
 /**
  * Gives a network its subnets, gateways and VXLAN IDs: `ipam` and `driver_state` of the given object. What the spec
- * asks for is checked against what others hold; a removed network holds its own until its last task has ended.
+ * asks for is checked against what others hold; a removed network holds its own until its last task has ended. Subnets
+ * that the network has already are not held against the routes of this host.
  * @throws RpcError InvalidArgument, FailedPrecondition
  */
 export function allocateNetwork(tx: ReadTransaction, network: Network, options: NetworkAllocationOptions = {}): void {
@@ -100,7 +101,7 @@ export function allocateNetwork(tx: ReadTransaction, network: Network, options: 
   const ipv6 = ipv6Configs(network, ipv4.length).map((config, place) =>
     config
       ? explicitSubnet(network, config, holdings, options)
-      : allocatedConfig(localSubnet(tx, network, place, holdings), create(IPAMConfigSchema)),
+      : allocatedConfig(localSubnet(tx, network, place, holdings, options.quarantine), create(IPAMConfigSchema)),
   );
   // IPv4 first, as libnetwork pairs its subnets with the list of VXLAN IDs.
   const allocated = [...ipv4, ...ipv6];
@@ -185,7 +186,8 @@ function explicitSubnet(
           'InvalidArgument',
           `subnet ${formatSubnet(subnet)} of network ${networkName(network)} overlaps subnet ${formatSubnet(other)} of network ${networkName(holding.owner)}: ${remedy}`,
         );
-  const route = routes(options).find((candidate) => overlaps(subnet, candidate.subnet));
+  const isPresent = allocatedSubnets(network).some((present) => formatSubnet(present) === formatSubnet(subnet));
+  const route = isPresent ? undefined : routes(options).find((candidate) => overlaps(subnet, candidate.subnet));
   if (route)
     throw new RpcError(
       'InvalidArgument',
@@ -195,14 +197,18 @@ function explicitSubnet(
 }
 
 /** @returns a unique local subnet for the network's IPv4 subnet in this place. */
-function localSubnet(tx: ReadTransaction, network: Network, place: number, holdings: readonly Holding[]): Subnet {
+function localSubnet(
+  tx: ReadTransaction,
+  network: Network,
+  place: number,
+  holdings: readonly Holding[],
+  quarantine: Quarantine | undefined,
+): Subnet {
   const swarm = tx.list('cluster')[0]?.id ?? '';
-  const free = uniqueLocalSubnet(
-    swarm,
-    `${network.id}/${place}`,
-    holdings.flatMap(({ subnets }) => subnets),
-  );
-  if (free) return free;
+  const held = [...holdings.flatMap(({ subnets }) => subnets), ...allocatedSubnets(network)];
+  const free = (taken: readonly Subnet[]) => uniqueLocalSubnet(swarm, `${network.id}/${place}`, taken);
+  const found = free([...held, ...restingSubnets(ipv6SubnetSpace, quarantine)]) ?? free(held);
+  if (found) return found;
   throw new RpcError(
     'FailedPrecondition',
     `no IPv6 subnet left for network ${networkName(network)}: give it one with --subnet`,
@@ -227,7 +233,7 @@ function automaticSubnet(
   options: NetworkAllocationOptions,
 ): IPAMConfig {
   const cluster = tx.list('cluster')[0];
-  const held = holdings.flatMap((holding) => holding.subnets);
+  const held = [...holdings.flatMap((holding) => holding.subnets), ...allocatedSubnets(network)];
   const local = routes(options).map((route) => route.subnet);
   const free = nextSubnet(cluster, [...held, ...local], options.quarantine);
   if (free) return allocatedConfig(free, config);
@@ -252,7 +258,7 @@ function nextSubnet(
   quarantine: Quarantine | undefined,
 ): Subnet | undefined {
   const after = parseSubnet(quarantine?.last(subnetSpace) ?? '');
-  const resting = [...(quarantine?.resting(subnetSpace).keys() ?? [])].flatMap((text) => parseSubnet(text) ?? []);
+  const resting = restingSubnets(subnetSpace, quarantine);
   for (let woken = 0; woken <= resting.length; woken++) {
     const free = firstFreeSubnet(cluster, [...taken, ...resting.slice(woken)], after);
     if (!free) continue;
@@ -260,6 +266,11 @@ function nextSubnet(
     return free;
   }
   return undefined;
+}
+
+/** The one that has rested longest first. */
+function restingSubnets(space: string, quarantine: Quarantine | undefined): Subnet[] {
+  return [...(quarantine?.resting(space).keys() ?? [])].flatMap((text) => parseSubnet(text) ?? []);
 }
 
 /** Subnets whose addresses no container can have, as they mean something else (RFC 4291 section 2.4). */

@@ -1,8 +1,8 @@
-import { timestampMs } from '@bufbuild/protobuf/wkt';
 import type { Clock } from '../../../common/index.ts';
 import type { Network, NetworkAttachment, Node, Service, Task } from '../../gen/objects_pb.js';
-import type { ReadTransaction, Store, StoreEvent, TableName, Tables } from '../../store/index.ts';
+import type { Note, ReadTransaction, Store, StoreEvent, TableName, Tables } from '../../store/index.ts';
 import { createdMs, isAlive } from '../tasks.ts';
+import { formatSubnet, parseSubnet } from './subnet.ts';
 import { parseVxlanIds, vxlanIdsOption } from './vxlan.ts';
 
 /**
@@ -13,7 +13,7 @@ export const quarantineMs = 5 * 60_000;
 
 /** Where subnets and VXLAN IDs are taken from; addresses are taken from the spaces of their network. */
 export const subnetSpace = 'subnet';
-const ipv6SubnetSpace = 'IPv6 subnet';
+export const ipv6SubnetSpace = 'IPv6 subnet';
 export const vxlanSpace = 'vxlan';
 const ipv6SpaceOf = (networkId: string): string => `${networkId} IPv6`;
 
@@ -28,31 +28,37 @@ interface Lot {
   readonly value: string;
 }
 
+/** The key of the store's note that says since when something rests. */
+const notePrefix = 'rests';
+const noteKey = ({ space, value }: Lot): string => [notePrefix, space, value].join('\t');
+
 /**
  * What was given last and what was freed lately. Spaces are walked through from the last one given on, as Docker does;
  * what was freed within the quarantine is passed over. It watches the store, and so misses nothing that is freed.
  *
- * After a restart of the manager the walk goes on behind what the newest object has, and what is still known of ended
- * tasks rests for the remainder of its time; objects that were deleted before are forgotten.
+ * What rests is noted in the store, in the commit that frees it: it rests over a restart, too. There the walk goes on
+ * behind what the newest object has.
  */
 export class Quarantine implements Disposable {
   readonly #clock: Clock;
-  readonly #stopWatching: () => void;
+  readonly #stops = new DisposableStack();
   /** By space: the last one given. BOUNDED by the networks. */
   readonly #last = new Map<string, string>();
   /** By space: when each was freed, the oldest first. BOUNDED by what is freed within the quarantine. */
   readonly #freed = new Map<string, Map<string, number>>();
+  /** Notes that have outlived the quarantine. BOUNDED by what rested at once: the next commit that frees takes them away. */
+  #outlived: string[] = [];
 
   constructor(store: Store, clock: Clock) {
     this.#clock = clock;
     store.view((tx) => this.#resume(tx));
-    this.#stopWatching = store.watch((events) => {
-      for (const event of events) this.#notice(event);
-    });
+    this.#recall(store.notes());
+    this.#stops.defer(store.annotate((events) => this.#note(events)));
+    this.#stops.defer(store.watch((events) => this.#notice(events)));
   }
 
   [Symbol.dispose](): void {
-    this.#stopWatching();
+    this.#stops.dispose();
   }
 
   /** @returns what was given last of a space: the next search begins behind it. */
@@ -66,12 +72,9 @@ export class Quarantine implements Disposable {
 
   /** @returns what is not to be given again yet, with its times, the one that was freed first first. */
   resting(space: string): ReadonlyMap<string, number> {
-    const freed = this.#freed.get(space) ?? new Map<string, number>();
-    const limit = this.#clock.now() - quarantineMs;
-    for (const [value, at] of freed) {
-      if (at > limit) break;
-      freed.delete(value);
-    }
+    const freed = this.#freed.get(space);
+    if (!freed) return new Map();
+    this.#wake(space, freed);
     return freed;
   }
 
@@ -83,18 +86,44 @@ export class Quarantine implements Disposable {
     freed.set(value, at);
   }
 
-  #notice({ action, table, object, previous }: StoreEvent): void {
-    if (!previous) return;
-    const kept = new Set(
-      action === 'delete' ? [] : lotsOf(table, object).map(({ space, value }) => `${space} ${value}`),
-    );
-    const now = this.#clock.now();
-    for (const lot of lotsOf(table, previous)) if (!kept.has(`${lot.space} ${lot.value}`)) this.#free(lot, now);
-    if (action !== 'delete' || table !== 'network') return;
-    for (const space of [object.id, ipv6SpaceOf(object.id)]) {
-      this.#freed.delete(space);
-      this.#last.delete(space);
+  #wake(space: string, freed: Map<string, number>): void {
+    const limit = this.#clock.now() - quarantineMs;
+    for (const [value, at] of freed) {
+      if (at > limit) break;
+      freed.delete(value);
+      this.#outlived.push(noteKey({ space, value }));
     }
+    if (freed.size === 0) this.#freed.delete(space);
+  }
+
+  /** @returns what the store is to note of a commit: what it frees; and the notes that have had their time. */
+  #note(events: readonly StoreEvent[]): Note[] {
+    const freed = events.flatMap(freedLots);
+    if (freed.length === 0) return [];
+    for (const [space, lots] of this.#freed) this.#wake(space, lots);
+    const value = String(this.#clock.now());
+    const over = this.#outlived.splice(0).map((key) => ({ key, value: undefined }));
+    return [...over, ...freed.map((lot) => ({ key: noteKey(lot), value }))];
+  }
+
+  #notice(events: readonly StoreEvent[]): void {
+    const now = this.#clock.now();
+    for (const lot of events.flatMap(freedLots)) this.#free(lot, now);
+    for (const { action, table, object } of events) {
+      if (action !== 'delete' || table !== 'network') continue;
+      for (const space of [object.id, ipv6SpaceOf(object.id)]) this.#last.delete(space);
+    }
+  }
+
+  #recall(notes: ReadonlyMap<string, string>): void {
+    const now = this.#clock.now();
+    const lots = [...notes].flatMap(([key, value]) => {
+      const [prefix, space = '', lot = ''] = key.split('\t');
+      // A clock that was set back must not make the rest longer.
+      const at = Math.min(Number(value), now);
+      return prefix === notePrefix ? [{ space, value: lot, at }] : [];
+    });
+    for (const { at, ...lot } of lots.sort((a, b) => a.at - b.at)) this.#free(lot, at);
   }
 
   #resume(tx: ReadTransaction): void {
@@ -105,15 +134,16 @@ export class Quarantine implements Disposable {
       ...byAge('service').map((service) => ({ at: createdMs(service), lots: lotsOf('service', service) })),
       ...byAge('task').map((task) => ({ at: createdMs(task), lots: attachmentLots(task.networks) })),
     ].sort((a, b) => a.at - b.at);
-    for (const { lots } of holders) for (const { space, value } of lots) this.give(space, value);
-    const ended = tx
-      .list('task')
-      .filter((task) => !isAlive(task))
-      .map((task) => ({ at: task.status?.timestamp ? timestampMs(task.status.timestamp) : 0, task }))
-      .sort((a, b) => a.at - b.at);
-    for (const { at, task } of ended)
-      if (at > this.#clock.now() - quarantineMs) for (const lot of attachmentLots(task.networks)) this.#free(lot, at);
+    const spaces = new Set(tx.list('network').flatMap(({ id }) => [id, ipv6SpaceOf(id)]));
+    for (const { space, value } of holders.flatMap(({ lots }) => lots)) if (spaces.has(space)) this.give(space, value);
   }
+}
+
+/** @returns what an object had before a commit and has not any more. */
+function freedLots({ action, table, object, previous }: StoreEvent): Lot[] {
+  if (!previous) return [];
+  const kept = new Set(action === 'delete' ? [] : lotsOf(table, object).map(noteKey));
+  return lotsOf(table, previous).filter((lot) => !kept.has(noteKey(lot)));
 }
 
 /** @returns what an object has while it is as it is. */
@@ -157,7 +187,7 @@ function networkLots({ ipam, driverState }: Network): Lot[] {
 function chosenLots(network: Network): Lot[] {
   const { spec } = network;
   const asked = new Set([
-    ...(spec?.ipam?.configs ?? []).map(({ subnet }) => subnet),
+    ...(spec?.ipam?.configs ?? []).flatMap(({ subnet }) => parseSubnet(subnet) ?? []).map(formatSubnet),
     ...(spec?.driverConfig?.options[vxlanIdsOption] ?? '').split(','),
   ]);
   return networkLots(network).filter(({ value }) => !asked.has(value));
