@@ -63,10 +63,15 @@ export class AddressBook {
     const ipv4 = addressRanges(network, 'IPv4');
     const ipv6 = addressRanges(network, 'IPv6');
     const [wantedIpv4, wantedIpv6] = [wish('IPv4'), wish('IPv6')];
-    const twin = ipv6.findIndex(({ subnet }) => wantedIpv6 !== undefined && contains(subnet, wantedIpv6));
-    const first = wantedIpv4 ?? this.#next(network, twin < 0 ? ipv4 : ipv4.slice(twin, twin + 1));
+    const hasRoomBeside = (place: number): boolean => {
+      const twin = ipv6[place];
+      if (wantedIpv6 !== undefined) return twin !== undefined && contains(twin.subnet, wantedIpv6);
+      return twin === undefined || this.#hasRoom(network, twin);
+    };
+    const offered = ipv4.filter((_, place) => hasRoomBeside(place));
+    const first = wantedIpv4 ?? this.#next(network, offered);
     const place = ipv4.findIndex(({ subnet }) => first !== undefined && contains(subnet, first));
-    if (first === undefined || (twin >= 0 && place !== twin)) return undefined;
+    if (first === undefined || !hasRoomBeside(place)) return undefined;
     if (ipv6.length === 0) return [this.#give(network, ipv4[place], first, holder)];
     const second = wantedIpv6 ?? this.#next(network, ipv6.slice(place, place + 1));
     if (second === undefined) return undefined;
@@ -104,24 +109,27 @@ export class AddressBook {
 
   /** @returns the numbers behind a full network, in one sentence for the user. */
   describeFull(network: Network): string {
-    const ranges = addressRanges(network, this.#isFull(network, 'IPv6') ? 'IPv6' : 'IPv4');
-    const usable = ranges.reduce((sum, { subnet }) => sum + hosts(subnet).last - hosts(subnet).first + 1n, 0n);
+    const ipv4 = addressRanges(network, 'IPv4');
+    const besideRoom = addressRanges(network, 'IPv6').filter((_, place) => this.#hasRoom(network, ipv4[place]));
+    const isIpv6Full = besideRoom.length > 0 && !besideRoom.some((range) => this.#hasRoom(network, range));
+    const ranges = isIpv6Full ? besideRoom : ipv4;
+    const usable = ranges.reduce((sum, { first, last }) => sum + last - first + 1n, 0n);
     const inRanges = [...this.#heldOn(network.id)].filter(([address]) =>
-      ranges.some(({ subnet }) => contains(subnet, address)),
+      ranges.some(({ first, last }) => address >= first && address <= last),
     );
     const counts = holders.flatMap((holder) => {
       const count = inRanges.filter(([, held]) => held === holder).length;
       return count === 0 ? [] : [`${count} ${count === 1 ? holder : plural(holder)}`];
     });
-    const free = this.free(network);
+    // Load balancers have an address of IPv4 only.
+    const free = isIpv6Full ? 0n : this.free(network);
     if (free > 0n) counts.push(`${free} kept for a node's load balancer`);
     const subnets = ranges.map(({ subnet }) => formatSubnet(subnet)).join(', ');
     return `no addresses left on network ${networkName(network)} (${subnets}): ${[`${usable} usable`, ...counts].join(', ')}`;
   }
 
-  #isFull(network: Network, family: Family): boolean {
-    const ranges = addressRanges(network, family);
-    return ranges.length > 0 && this.#next(network, ranges) === undefined;
+  #hasRoom(network: Network, range: AddressRange | undefined): boolean {
+    return range !== undefined && this.#next(network, [range]) !== undefined;
   }
 
   #isFree(network: Network, address: Address, holder: Holder): boolean {

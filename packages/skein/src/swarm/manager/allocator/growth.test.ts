@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import { NetworkSpecSchema } from '../../gen/specs_pb.js';
-import { IPAMConfigSchema, TaskState } from '../../gen/types_pb.js';
+import { IPAMConfigSchema, PlacementSchema, TaskState } from '../../gen/types_pb.js';
 import { addressesOf, serviceSpec, TestCluster } from '../testing/cluster.ts';
+import type { LocalRoute } from './networks.ts';
 import { vxlanIdsOption } from './vxlan.ts';
 
 const subnet = (text: string, gateway = '') => create(IPAMConfigSchema, { subnet: text, gateway });
@@ -114,4 +115,38 @@ test('a dual-stack network grows in both families, and what it had keeps its pla
   const after = grown.ipam?.configs.map((config) => config.subnet) ?? [];
   assert.deepEqual([after[0], after[1], after[2], after.length], [before[0], '10.9.0.0/24', before[1], 4]);
   assert.equal(grown.driverState?.options[vxlanIdsOption], '4097,4098');
+});
+
+test('a task that waits for a load balancer address gets its node when the network has grown', async () => {
+  await using cluster = new TestCluster();
+  cluster.addNode('n2');
+  const net = cluster.createNetwork('small', '10.9.0.0/29');
+  const on = (node: string, replicas: number) => {
+    const change: NonNullable<Parameters<typeof serviceSpec>[1]>['change'] = ({ task }) => {
+      if (task) task.placement = create(PlacementSchema, { constraints: [`node.id==${node}`] });
+    };
+    const { id } = cluster.control.createService(serviceSpec(node, { replicas, networks: [net], change }));
+    cluster.run(1000);
+    return id;
+  };
+  on('n1', 1);
+  const there = on('n2', 1);
+  const [waiting] = cluster.tasks(there);
+  assert.match(waiting?.status?.err ?? '', /no address left for the load balancer of 1 node/);
+  cluster.control.growNetwork(net, [subnet('10.9.1.0/24')]);
+  cluster.run(1000);
+  assert.equal(cluster.running(there)[0]?.id, waiting?.id);
+});
+
+test('what a network has already is not held against it when it grows', async () => {
+  const routes: LocalRoute[] = [];
+  await using cluster = new TestCluster({ pools: ['10.0.0.0/22'], routes });
+  const net = cluster.createNetwork('net', '10.9.0.0/24');
+  routes.push({ destination: '10.9.0.0/16', device: 'vpn0' });
+  assert.throws(() => cluster.control.growNetwork(net, [subnet('10.9.1.0/24')]), { message: /10\.9\.1\.0\/24.*vpn0/ });
+  cluster.control.growNetwork(net, [subnet('10.8.0.0/24')]);
+  // The pools have three subnets besides the ingress network's: a chosen one is never one that the network has.
+  const auto = cluster.createNetwork('auto');
+  for (const _ of [1, 2]) cluster.control.growNetwork(auto, [subnet('')]);
+  assert.throws(() => cluster.control.growNetwork(auto, [subnet('')]), { message: /no subnet left/ });
 });

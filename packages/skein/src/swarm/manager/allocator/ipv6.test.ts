@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { create } from '@bufbuild/protobuf';
+import { clone, create } from '@bufbuild/protobuf';
+import { NetworkSchema } from '../../gen/objects_pb.js';
 import { type NetworkSpec, NetworkSpecSchema } from '../../gen/specs_pb.js';
 import { IPAMConfig_AddressFamily, IPAMConfigSchema, TaskState } from '../../gen/types_pb.js';
 import { serviceSpec, TestCluster } from '../testing/cluster.ts';
 import { AddressBook } from './addresses.ts';
-import { Quarantine } from './quarantine.ts';
+import { allocateNetwork } from './networks.ts';
+import { Quarantine, quarantineMs } from './quarantine.ts';
 import { formatSubnet } from './subnet.ts';
 import { uniqueLocalSubnet } from './unique-local.ts';
 import { vxlanIdsOption } from './vxlan.ts';
@@ -122,8 +124,63 @@ test('a full IPv6 subnet is named with its numbers', async () => {
   assert.equal(book.take(network, 'task'), undefined);
   assert.match(
     book.describeFull(network),
-    /^no addresses left on network small \(fd00:5::\/126\): 3 usable, 1 gateway, 2/,
+    /^no addresses left on network small \(fd00:5::\/126\): 3 usable, 1 gateway, 2 tasks$/,
   );
+});
+
+test('a place whose IPv6 is full is passed over, and a growth remedies it', async () => {
+  await using cluster = new TestCluster();
+  const { id } = make(cluster, specOf('small', ['10.5.0.0/24', 'fd00:5::/126']));
+  const attach = (count: number) => {
+    for (let number = 0; number < count; number++) cluster.attach(`plain${count}${number}`, 'n1', id);
+    cluster.run(1000);
+  };
+  const addresses = () => cluster.tasks().flatMap((task) => task.networks.map((attachment) => attachment.addresses));
+  attach(3);
+  assert.equal(addresses().length, 2);
+  const asked = ['10.6.0.0/24', 'fd00:6::/64'].map((subnet) => create(IPAMConfigSchema, { subnet }));
+  const grown = cluster.control.growNetwork(id, asked);
+  cluster.run(1000);
+  assert.deepEqual(addresses().at(-1), ['10.6.0.2/24', 'fd00:6::2/64']);
+  using quarantine = new Quarantine(cluster.store, cluster.clock);
+  const book = cluster.store.view((tx) => new AddressBook(tx, quarantine));
+  assert.equal(book.take(grown, 'task', { wanted: ['10.5.0.9'] }), undefined, 'there is none beside it');
+});
+
+test('an IPv6 subnet that was freed rests, too', async () => {
+  await using cluster = new TestCluster();
+  const first = make(cluster, specOf('first', []));
+  const had = subnetsOf(first)?.[1] ?? '';
+  cluster.control.removeNetwork(first.id);
+  await cluster.restartLoops();
+  using quarantine = new Quarantine(cluster.store, cluster.clock);
+  assert.deepEqual([...quarantine.resting('IPv6 subnet').keys()], [had]);
+  const again = clone(NetworkSchema, first);
+  again.ipam = undefined;
+  cluster.store.view((tx) => allocateNetwork(tx, again, { quarantine }));
+  assert.notEqual(subnetsOf(again)?.[1], had);
+  cluster.run(quarantineMs);
+  again.ipam = undefined;
+  cluster.store.view((tx) => allocateNetwork(tx, again, { quarantine }));
+  assert.equal(subnetsOf(again)?.[1], had);
+});
+
+test('an auxiliary address is not the gateway nor given twice, however it is written', async () => {
+  await using cluster = new TestCluster();
+  const refused = (subnet: string, gateway: string, ...reserved: string[]) => {
+    const spec = specOf('net', ['10.5.0.0/24']);
+    const config = {
+      subnet,
+      gateway,
+      reserved: Object.fromEntries(reserved.map((text, place) => [`a${place}`, text])),
+    };
+    spec.ipam?.configs.push(create(IPAMConfigSchema, config));
+    assert.throws(() => make(cluster, spec), { message: /Address already in use/ }, JSON.stringify(config));
+  };
+  refused('fd00:5::/64', '', 'fd00:5:0::1');
+  refused('fd00:5::/64', 'fd00:5::a', 'fd00:5:0:0::000A');
+  refused('fd00:5::/64', 'fd00:5::a', 'fd00:5::b', 'fd00:5:0::B');
+  refused('10.6.0.0/24', '', '10.6.0.1');
 });
 
 test('what cannot be is refused in words', async () => {

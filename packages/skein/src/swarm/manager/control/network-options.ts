@@ -26,10 +26,11 @@ export function checkNetworkOptions(spec: NetworkSpec): void {
     throw new SkeinError('InvalidArgument', 'the ingress network has one subnet: give it a larger one');
 }
 
-/** @throws RpcError for auxiliary addresses that are none or of another subnet, or given twice. */
+/** @throws RpcError for auxiliary addresses that are none or of another subnet, given twice or the gateway's. */
 export function checkReserved({ subnet, gateway, reserved }: IPAMConfig): void {
   const parsed = parseSubnet(subnet);
-  const taken = new Set([gateway]);
+  // Without a wish the gateway is the subnet's first address.
+  const taken = new Set([gateway === '' ? parsed && parsed.base + 1n : parseAddress(gateway)]);
   for (const text of Object.values(reserved)) {
     const address = parseAddress(text);
     if (address === undefined) throw new RpcError('InvalidArgument', `ipam configuration: invalid aux-address ${text}`);
@@ -38,7 +39,11 @@ export function checkReserved({ subnet, gateway, reserved }: IPAMConfig): void {
         'InvalidArgument',
         `ipam configuration: subnet ${subnet} does not contain aux-address ${text}`,
       );
-    if (taken.has(text)) throw new RpcError('InvalidArgument', 'Address already in use');
-    taken.add(text);
+    if (taken.has(address))
+      throw new RpcError(
+        'InvalidArgument',
+        `ipam configuration: Address already in use: aux-address ${text} is the gateway or given twice`,
+      );
+    taken.add(address);
   }
 }

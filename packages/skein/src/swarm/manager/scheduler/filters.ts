@@ -1,12 +1,14 @@
 import type { Task } from '../../gen/objects_pb.js';
 import { NodeSpec_Availability } from '../../gen/specs_pb.js';
 import { type Mount, Mount_Type, NodeStatus_State, type Platform, type PluginDescription } from '../../gen/types_pb.js';
+import type { ReadTransaction } from '../../store/index.ts';
 import { type AddressBook, isAttached, knowsSubnet, overlayNetworks } from '../allocator/index.ts';
 import { satisfiesPlacement } from '../tasks.ts';
 import { genericAmounts, hostPortsOf, type NodeLoad } from './node-load.ts';
 
 /** What a filter may ask besides the node. */
 export interface FilterContext {
+  readonly tx: ReadTransaction;
   readonly book: () => AddressBook;
 }
 
@@ -45,9 +47,12 @@ export const filters: readonly Filter[] = [
     explain: () => 'max replicas per node limit exceed',
   },
   {
-    // Ours: a node that cannot get a load-balancer address on the task's network could not run the task.
-    passes: (task, { node }, { book }) =>
-      overlayNetworks(task).every((network) => isAttached(node, network.id) || book().free(network) > 0),
+    // Ours: a node that cannot get a load-balancer address on the task's network could not run the task. The network
+    // may have grown since the task got its addresses.
+    passes: (task, { node }, { tx, book }) =>
+      overlayNetworks(task).every(
+        (network) => isAttached(node, network.id) || book().free(tx.get('network', network.id) ?? network) > 0,
+      ),
     explain: (count) => `no address left for the load balancer of ${nodes(count)}`,
   },
   {

@@ -44,6 +44,7 @@ export class Scheduler implements LoopTask {
     const loads = new Map(tx.list('node').map((node) => [node.id, new NodeLoad(tx, node, now)]));
     let book: AddressBook | undefined;
     const context = {
+      tx,
       book: () => {
         book ??= new AddressBook(tx, this.#quarantine);
         return book;
