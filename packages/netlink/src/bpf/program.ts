@@ -45,13 +45,19 @@ export class BpfProgram implements Disposable {
   readonly id: number;
   #open = true;
 
+  /** @param fd becomes this object's own, or is closed when it cannot be asked what it is. */
   private constructor(fd: number) {
     this.fd = fd;
-    const info = new Uint8Array(new ArrayBuffer(programInfo.size));
-    call(commands.objectInfo, { fd, infoSize: info.length, info: info });
-    const known = programInfo.decode(info);
-    this.id = known.id;
-    this.name = decodeName(known);
+    try {
+      const info = new Uint8Array(new ArrayBuffer(programInfo.size));
+      call(commands.objectInfo, { fd, infoSize: info.length, info: info });
+      const known = programInfo.decode(info);
+      this.id = known.id;
+      this.name = decodeName(known);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
   }
 
   /**

@@ -38,7 +38,11 @@ export function tcxPrograms({ namespace, index, direction }: TcxTarget): BpfProg
       count: MAX_PROGRAMS,
     }),
   );
-  return [...ids.slice(0, answer.count)].flatMap((id) => BpfProgram.byId(id) ?? []);
+  using opened = new DisposableStack();
+  const programs = [...ids.slice(0, answer.count)].flatMap((id) => opened.use(BpfProgram.byId(id)) ?? []);
+  // Only now are they the caller's: one that cannot be opened takes the others with it.
+  opened.move();
+  return programs;
 }
 
 /**

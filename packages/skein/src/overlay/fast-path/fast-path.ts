@@ -67,11 +67,10 @@ class KernelFastPath implements FastPath {
   }
 
   forget(networkId: string): void {
-    const path = this.#networks.get(networkId);
+    using path = this.#networks.get(networkId);
     if (path === undefined) return;
     this.#networks.delete(networkId);
     path.clear();
-    path[Symbol.dispose]();
     if (this.#networks.size === 0) this.#leaveUnderlay();
   }
 
