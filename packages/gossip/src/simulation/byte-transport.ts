@@ -25,6 +25,7 @@ export class ByteTransport implements Transport {
   }
 
   sendPacket(to: Address, bytes: Uint8Array): void {
+    this.#network.bytes += bytes.length;
     this.#network.packet(this.address, to, (port) => port.packet(this.address, bytes));
   }
 
@@ -61,6 +62,7 @@ function streamPair(network: SimulatedNetwork<BytePort>, from: Address, to: Addr
   const delay = network.delay();
   const link = (a: PipeEnd, b: PipeEnd): void => {
     a.deliver = (chunk) => {
+      network.bytes += chunk?.length ?? 0;
       network.clock.setTimeout(() => b.arrive(chunk), delay);
     };
   };

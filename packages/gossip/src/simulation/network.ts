@@ -20,6 +20,8 @@ export class SimulatedNetwork<Port> {
   /** Packets sent and packets lost, duplicates aside. */
   sent = 0;
   lost = 0;
+  /** Bytes of packets and streams that were sent, where there are bytes. */
+  bytes = 0;
   readonly clock: Clock;
   readonly random: Random;
   readonly #ports = new Map<string, Port>();

@@ -52,6 +52,11 @@ function isSamePeer(left: Peer | undefined, right: Peer): boolean {
   return left?.mac === right.mac && left.vtep === right.vtep && addressesOf(left).join() === addressesOf(right).join();
 }
 
+/** @returns whether a peer claims what another one has. */
+function isClaimed(other: Peer, by: Peer): boolean {
+  return other.mac === by.mac || addressesOf(other).some((address) => addressesOf(by).includes(address));
+}
+
 function isUnicastMac(mac: string): boolean {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac)) return false;
   return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0 && mac !== '00:00:00:00:00:00';
@@ -69,23 +74,26 @@ interface KnownPeer {
 export class PeerTable {
   /** BOUNDED by the endpoints of the cluster on this network. */
   readonly #records = new Map<string, KnownPeer>();
+  /** Endpoint IDs of the records that expire: few, unless a host was lost. */
+  readonly #expiring = new Set<string>();
   #nextOrder = 0;
 
   /** Adds or replaces a record; one that says something new counts as the newest. @returns whether anything changed. */
   set(endpointId: string, peer: Peer): boolean {
     const known = this.#records.get(endpointId);
     if (isSamePeer(known?.peer, peer) && known?.expires === undefined) return false;
-    for (const [id, other] of this.#records) {
-      const isClaimed =
-        other.peer.mac === peer.mac || addressesOf(other.peer).some((address) => addressesOf(peer).includes(address));
-      if (other.expires !== undefined && isClaimed) this.#records.delete(id);
+    for (const id of this.#expiring) {
+      const other = this.#records.get(id)?.peer;
+      if (other !== undefined && isClaimed(other, peer)) this.delete(id);
     }
+    this.#expiring.delete(endpointId);
     this.#records.set(endpointId, { peer, order: this.#nextOrder++, expires: undefined });
     return true;
   }
 
   /** @returns whether there was such a record. */
   delete(endpointId: string): boolean {
+    this.#expiring.delete(endpointId);
     return this.#records.delete(endpointId);
   }
 
@@ -95,7 +103,9 @@ export class PeerTable {
    */
   orphan(endpointId: string, expires: number): void {
     const known = this.#records.get(endpointId);
-    if (known !== undefined) this.#records.set(endpointId, { ...known, expires });
+    if (known === undefined) return;
+    this.#expiring.add(endpointId);
+    this.#records.set(endpointId, { ...known, expires });
   }
 
   /** As `orphan`, for all records: their source is lost. */
@@ -105,8 +115,10 @@ export class PeerTable {
 
   /** Forgets the records whose time is over. */
   expire(now: number): void {
-    for (const [id, { expires }] of this.#records)
-      if (expires !== undefined && expires <= now) this.#records.delete(id);
+    for (const id of this.#expiring) {
+      const expires = this.#records.get(id)?.expires;
+      if (expires !== undefined && expires <= now) this.delete(id);
+    }
   }
 
   get size(): number {

@@ -150,9 +150,11 @@ export class TestUnderlay implements AsyncDisposable {
   readonly #state: string;
 
   readonly #fastPath: FastPathMode;
+  readonly #resyncIntervalMs: number;
 
-  constructor(name: string, mtu = 1500, fastPath: FastPathMode = 'off') {
+  constructor(name: string, mtu = 1500, fastPath: FastPathMode = 'off', resyncIntervalMs = 200) {
     this.#fastPath = fastPath;
+    this.#resyncIntervalMs = resyncIntervalMs;
     this.#folder = `/run/skein-test-${process.pid}/${name}`;
     this.#state = mkdtempSync(join(tmpdir(), 'skein-overlay-'));
     using underlay = NetworkNamespace.create(join(this.#folder, 'underlay'), { loopback: true });
@@ -203,7 +205,7 @@ export class TestUnderlay implements AsyncDisposable {
       hostNamespace: host.namespace,
       fastPath,
       adoptionGraceMs,
-      resyncIntervalMs: 200,
+      resyncIntervalMs: this.#resyncIntervalMs,
     });
   }
 
