@@ -51,7 +51,8 @@ export const growth: Section = {
         [`growth.manager.${count}`, lower(`manager: a task from creation to running, ${endpoints}`, 'µs CPU each')],
         [`growth.peers.${count}`, lower(`overlay: peers of one network, ${endpoints}`, 'µs CPU each')],
         [`growth.peers.one.${count}`, lower(`overlay: one more peer, ${endpoints}`, 'ms CPU')],
-        [`growth.names.${count}`, lower(`discovery: a record, ${endpoints} of one network`, 'µs CPU each')],
+        [`growth.names.${count}`, lower(`discovery: names of one network, ${endpoints}`, 'µs CPU each')],
+        [`growth.names.one.${count}`, lower(`discovery: one more name, ${endpoints}`, 'ms CPU')],
       ];
     }),
   ]),
@@ -168,22 +169,27 @@ function tunnelRows(sandbox: string): number {
   return route.fdb.list({ index }).filter(({ destination }) => destination !== undefined).length;
 }
 
-/** Tasks of services of ten tasks each, all on one network; each is looked up once when all are there. */
+/** Tasks of services of ten tasks each, all on one network; each is looked up when all are there, and once more after a change. */
 function names(bench: Bench, count: number): void {
   const tasksPerService = 10;
-  const begin = process.cpuUsage();
   const names = new NameTable();
   const nameOf = (index: number): string => `service${Math.floor(index / tasksPerService)}`;
-  for (let index = 0; index < count; index++) {
+  const add = (index: number): void => {
     const serviceName = nameOf(index);
     const endpointIp = `10.80.${(index >> 8) + 1}.${index & 255}`;
-    const record = create(EndpointRecordSchema, { name: `${serviceName}.${index}`, serviceName, endpointIp });
-    names.set('network', `endpoint${index}`, record);
-  }
-  const networks = [{ id: 'network', name: 'net' }];
-  for (let index = 0; index < count; index++) {
-    const found = names.addresses(`tasks.${nameOf(index)}`, networks)?.length;
-    if (found !== tasksPerService) throw new Error(`${found} addresses of tasks.${nameOf(index)}`);
-  }
+    const named = { name: `${serviceName}.${index}`, serviceName, serviceId: serviceName, endpointIp };
+    names.set('network', `endpoint${index}`, create(EndpointRecordSchema, named));
+  };
+  const find = (index: number, wanted: number): void => {
+    const found = names.addresses(`tasks.${nameOf(index)}`, [{ id: 'network', name: 'net' }])?.length;
+    if (found !== wanted) throw new Error(`${found} addresses of tasks.${nameOf(index)}`);
+  };
+  const begin = process.cpuUsage();
+  for (let index = 0; index < count; index++) add(index);
+  for (let index = 0; index < count; index++) find(index, tasksPerService);
   bench.record(`growth.names.${count}`, 'skein', cpuSince(begin) / count);
+  const beginOfOne = process.cpuUsage();
+  add(count);
+  find(count, 1);
+  bench.record(`growth.names.one.${count}`, 'skein', cpuSince(beginOfOne) / 1000);
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { answerQuestion, timeToLive } from './answer.ts';
 import { recordType } from './message.ts';
 import { type NamedEndpoint, NameTable } from './names.ts';
@@ -124,4 +125,37 @@ test('a dual-stack service answers in both families, and one without IPv6 says t
   assert.deepEqual(ask(reverse('3'), recordType.PTR), [{ type: 'PTR', name: 'test.1.abc.uber-net' }]);
   assert.deepEqual(ask(reverse('2'), recordType.PTR), [{ type: 'PTR', name: 'test.uber-net' }]);
   assert.equal(ask(reverse('9'), recordType.PTR), undefined);
+});
+
+test('after any history the names are those of the records that are left', () => {
+  const record = fc.record({
+    name: fc.constantFrom('test.1.a', 'test.2.b', 'other.1.c'),
+    serviceName: fc.constantFrom('test', 'other', ''),
+    serviceId: fc.constantFrom('s1', ''),
+    virtualIp: fc.constantFrom('10.0.1.2', ''),
+    endpointIp: fc.constantFrom('10.0.1.3', '10.0.1.4', 'nonsense'),
+    aliases: fc.subarray(['web', 'test']),
+    serviceDisabled: fc.boolean(),
+  });
+  const step = fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.option(record, { nil: undefined }));
+  const names = ['test', 'other', 'web', 'tasks.test', 'tasks.web', 'test.1.a', 'test.2.b', 'other.1.c'];
+  fc.assert(
+    fc.property(fc.array(step), (steps) => {
+      const table = new NameTable();
+      const left = new Map<string, NamedEndpoint>();
+      for (const [id, values] of steps) {
+        left.delete(id);
+        if (values === undefined) table.delete('n1', id);
+        else table.set('n1', id, endpoint(values));
+        if (values !== undefined) left.set(id, endpoint(values));
+      }
+      const fresh = tableOf(...[...left].map(([id, values]): [string, string, NamedEndpoint] => ['n1', id, values]));
+      for (const name of names) {
+        assert.deepEqual(table.addresses(name, [uber])?.toSorted(), fresh.addresses(name, [uber])?.toSorted(), name);
+      }
+      for (const address of ['10.0.1.2', '10.0.1.3', '10.0.1.4']) {
+        assert.equal(table.nameOf(address, [uber]) === undefined, fresh.nameOf(address, [uber]) === undefined, address);
+      }
+    }),
+  );
 });

@@ -22,12 +22,70 @@ export interface SearchedNetwork {
 /** Answers with the addresses of a service's tasks instead of its virtual IP. */
 const tasksPrefix = 'tasks.';
 
-/** The names of one network, rebuilt when one of its records changes. */
-interface NetworkNames {
+/** Key → values, each with how many records say so: what one record adds, its end takes away, whatever else there is. */
+class CountedValues {
+  /** BOUNDED by the records that say so. */
+  readonly #values = new Map<string, Map<string, number>>();
+
+  add(key: string, value: string, count: 1 | -1): void {
+    const counts = this.#values.get(key) ?? new Map<string, number>();
+    const sum = (counts.get(value) ?? 0) + count;
+    if (sum > 0) counts.set(value, sum);
+    else counts.delete(value);
+    if (counts.size > 0) this.#values.set(key, counts);
+    else this.#values.delete(key);
+  }
+
+  /** @returns the values, the newest last, or undefined if there are none. */
+  get(key: string): string[] | undefined {
+    const counts = this.#values.get(key);
+    return counts && [...counts.keys()];
+  }
+}
+
+/** The names of one network. */
+class NetworkNames {
+  readonly addressesByName = new CountedValues();
+  readonly namesByAddress = new CountedValues();
   /** Endpoint ID → record. BOUNDED by the tasks and containers of the cluster on this network. */
-  readonly records: Map<string, NamedEndpoint>;
-  /** Undefined when a record has changed since. */
-  index: { byName: Map<string, ReadonlySet<string>>; byAddress: Map<string, string> } | undefined;
+  readonly #records = new Map<string, NamedEndpoint>();
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  /** @param record undefined: the endpoint goes. */
+  set(endpointId: string, record: NamedEndpoint | undefined): void {
+    const known = this.#records.get(endpointId);
+    if (known !== undefined) this.#count(known, -1);
+    this.#records.delete(endpointId);
+    if (record === undefined) return;
+    this.#records.set(endpointId, record);
+    this.#count(record, 1);
+  }
+
+  #count(record: NamedEndpoint, count: 1 | -1): void {
+    // A draining task has no names: nobody new shall find it.
+    if (record.serviceDisabled) return;
+    const add = (name: string, addresses: readonly string[]): void => {
+      if (name === '') return;
+      for (const address of addresses) this.addressesByName.add(canonical(name), address, count);
+    };
+    const own = addressesOf(record.endpointIp, record.endpointIpv6);
+    for (const name of new Set([record.name, ...record.taskAliases])) add(name, own);
+    for (const address of own) this.namesByAddress.add(address, record.name, count);
+    if (record.serviceId === '') {
+      for (const alias of record.aliases) add(alias, own);
+      return;
+    }
+    const virtual = addressesOf(record.virtualIp, record.virtualIpv6);
+    for (const name of [record.serviceName, ...record.aliases]) {
+      if (name === '') continue;
+      add(name, virtual.length > 0 ? virtual : own);
+      add(`${tasksPrefix}${name}`, own);
+    }
+    for (const address of virtual) this.namesByAddress.add(address, record.serviceName, count);
+  }
 }
 
 export class NameTable {
@@ -40,20 +98,15 @@ export class NameTable {
       this.delete(networkId, endpointId);
       return;
     }
-    let network = this.#networks.get(networkId);
-    if (network === undefined) {
-      network = { records: new Map(), index: undefined };
-      this.#networks.set(networkId, network);
-    }
-    network.records.set(endpointId, record);
-    network.index = undefined;
+    const network = this.#networks.get(networkId) ?? new NetworkNames();
+    this.#networks.set(networkId, network);
+    network.set(endpointId, record);
   }
 
   delete(networkId: string, endpointId: string): void {
     const network = this.#networks.get(networkId);
-    if (!network?.records.delete(endpointId)) return;
-    network.index = undefined;
-    if (network.records.size === 0) this.#networks.delete(networkId);
+    network?.set(endpointId, undefined);
+    if (network?.size === 0) this.#networks.delete(networkId);
   }
 
   /**
@@ -63,15 +116,15 @@ export class NameTable {
   addresses(name: string, networks: readonly SearchedNetwork[]): readonly string[] | undefined {
     const wanted = canonical(name);
     for (const network of networks) {
-      const found = this.#index(network.id)?.byName.get(wanted);
-      if (found !== undefined) return [...found];
+      const found = this.#networks.get(network.id)?.addressesByName.get(wanted);
+      if (found !== undefined) return found;
     }
     for (let dot = wanted.lastIndexOf('.'); dot > 0; dot = wanted.lastIndexOf('.', dot - 1)) {
       const suffix = wanted.slice(dot + 1);
       for (const network of networks) {
         if (network.name.toLowerCase() !== suffix) continue;
-        const found = this.#index(network.id)?.byName.get(wanted.slice(0, dot));
-        if (found !== undefined) return [...found];
+        const found = this.#networks.get(network.id)?.addressesByName.get(wanted.slice(0, dot));
+        if (found !== undefined) return found;
       }
     }
     return undefined;
@@ -80,17 +133,10 @@ export class NameTable {
   /** @returns `<task or container>.<network>` (for a virtual IP `<service>.<network>`), or undefined if unknown. */
   nameOf(address: string, networks: readonly SearchedNetwork[]): string | undefined {
     for (const network of networks) {
-      const found = this.#index(network.id)?.byAddress.get(normalizeAddress(address));
+      const found = this.#networks.get(network.id)?.namesByAddress.get(normalizeAddress(address))?.at(-1);
       if (found !== undefined) return `${found}.${network.name}`;
     }
     return undefined;
-  }
-
-  #index(networkId: string): NetworkNames['index'] {
-    const network = this.#networks.get(networkId);
-    if (network === undefined) return undefined;
-    network.index ??= buildIndex(network.records.values());
-    return network.index;
   }
 }
 
@@ -102,35 +148,4 @@ function canonical(name: string): string {
 /** @returns the addresses that can be read, IPv6 in its short form: other nodes write them. */
 function addressesOf(ipv4: string, ipv6 = ''): string[] {
   return [...(isIPv4(ipv4) ? [ipv4] : []), ...(isIPv6(ipv6) && !ipv6.includes('%') ? [normalizeAddress(ipv6)] : [])];
-}
-
-function buildIndex(records: Iterable<NamedEndpoint>): NonNullable<NetworkNames['index']> {
-  const byName = new Map<string, Set<string>>();
-  const byAddress = new Map<string, string>();
-  const add = (name: string, addresses: readonly string[]): void => {
-    if (name === '') return;
-    const key = canonical(name);
-    const known = byName.get(key) ?? new Set();
-    for (const address of addresses) known.add(address);
-    byName.set(key, known);
-  };
-  for (const record of records) {
-    // A draining task has no names: nobody new shall find it.
-    if (record.serviceDisabled) continue;
-    const own = addressesOf(record.endpointIp, record.endpointIpv6);
-    for (const name of [record.name, ...record.taskAliases]) add(name, own);
-    for (const address of own) byAddress.set(address, record.name);
-    if (record.serviceId === '') {
-      for (const alias of record.aliases) add(alias, own);
-      continue;
-    }
-    const virtual = addressesOf(record.virtualIp, record.virtualIpv6);
-    for (const name of [record.serviceName, ...record.aliases]) {
-      if (name === '') continue;
-      add(name, virtual.length > 0 ? virtual : own);
-      add(`${tasksPrefix}${name}`, own);
-    }
-    for (const address of virtual) byAddress.set(address, record.serviceName);
-  }
-  return { byName, byAddress };
 }

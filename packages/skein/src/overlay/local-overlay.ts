@@ -18,7 +18,7 @@ import type { NamespaceDirectory } from './namespaces.ts';
 import { ensureNetworkSandbox, removeTunnels, type TunnelEnd } from './network-sandbox.ts';
 import type { PeerChange } from './peer-exchange.ts';
 import { reconcilePeerRows } from './peer-rows.ts';
-import { PeerTable } from './peers.ts';
+import { type PeerRows, PeerTable } from './peers.ts';
 import { newEndpoint, renewEndpoint } from './sandbox-plan.ts';
 import type { OverlayState, StoredEndpoint, StoredNetwork } from './state.ts';
 import { hasGrown, subnetOf, subnetRoutes } from './subnets.ts';
@@ -64,6 +64,8 @@ export class LocalOverlay {
   /** Rows that no record explains stay in the kernel while this is set: they are of an earlier daemon. */
   #keepsUnexplainedRows: boolean;
   #programTimer: NodeJS.Timeout | undefined;
+  /** By position of the subnet: the rows as they were written last; without them they are read from the kernel. */
+  readonly #programmed = new Map<number, PeerRows>();
   #isClosed = false;
 
   private constructor(host: OverlayHost, stored: StoredNetwork, adopted: boolean) {
@@ -186,8 +188,8 @@ export class LocalOverlay {
   /** Takes in what gossip says of an endpoint elsewhere. */
   applyPeerChange(change: PeerChange): void {
     const { endpointId } = change;
-    if (change.type === 'present' && this.peers.set(endpointId, change.peer)) this.scheduleProgramming();
-    if (change.type === 'gone' && this.peers.delete(endpointId)) this.scheduleProgramming();
+    if (change.type === 'present' && this.peers.set(endpointId, change.peer)) this.#programSoon();
+    if (change.type === 'gone' && this.peers.delete(endpointId)) this.#programSoon();
     if (change.type === 'lost') this.peers.orphan(endpointId, Date.now() + change.keepMs);
   }
 
@@ -202,8 +204,14 @@ export class LocalOverlay {
     this.scheduleProgramming();
   }
 
-  /** Programs the peers soon, together with what else changes by then. */
+  /** Programs the peers soon, whatever the kernel has now. */
   scheduleProgramming(): void {
+    this.#programmed.clear();
+    this.#programSoon();
+  }
+
+  /** Programs what has changed of the peers, together with what else changes by then. */
+  #programSoon(): void {
     if (this.#isClosed) return;
     this.#programTimer ??= setTimeout(() => {
       this.#programTimer = undefined;
@@ -222,7 +230,12 @@ export class LocalOverlay {
         const neighbours = new Map([...rows.neighbours].filter(([address]) => inSubnet(address)));
         const macs = new Set(neighbours.values());
         const forwarding = new Map([...rows.forwarding].filter(([mac]) => macs.has(mac)));
-        const counts = reconcilePeerRows(sandbox, position, { neighbours, forwarding }, !this.#keepsUnexplainedRows);
+        const desired = { neighbours, forwarding };
+        const known = this.#programmed.get(position);
+        // Until all is written again, nothing is known.
+        this.#programmed.delete(position);
+        const counts = reconcilePeerRows(sandbox, position, desired, !this.#keepsUnexplainedRows, known);
+        this.#programmed.set(position, desired);
         if (counts.replaced + counts.removed > 0) {
           this.#host.logger.debug({ network: this.network.name, position, ...counts }, 'peer rows reconciled');
         }

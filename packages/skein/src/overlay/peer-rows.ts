@@ -10,33 +10,25 @@ export interface RowCounts {
 }
 
 /**
- * Reads the rows of the device and writes the difference: first what is missing or wrong, then, with `prune`, it
- * removes what should not be there. Without `prune` rows of an earlier daemon stay until gossip has had its say.
+ * Writes the difference between the device's rows and those that it should have: first what is missing or wrong, then,
+ * with `prune`, it removes what should not be there. Without `prune` rows of an earlier daemon stay until gossip has had
+ * its say.
+ * @param known the rows that the device has; undefined: they are read from the kernel.
  */
 export function reconcilePeerRows(
   sandbox: NetworkNamespace,
   position: number,
   desired: PeerRows,
   prune: boolean,
+  known?: PeerRows,
 ): RowCounts {
   using route = RouteSocket.open(sandbox);
   const link = route.links.get(vxlanName(position));
   if (link === undefined) throw new Error(`${vxlanName(position)} has gone`);
   const { index } = link;
-
-  const neighbours = route.neighbours.list({ index });
-  const permanent = neighbours.filter((entry) => entry.state === 'permanent');
-  const neighbourChanges = diffRows(
-    desired.neighbours,
-    new Map(permanent.map((row) => [row.ip, row.mac ?? ''])),
-    prune,
-  );
-  const forwarding = route.fdb.list({ index }).filter(isTunnelRow);
-  const forwardingChanges = diffRows(
-    desired.forwarding,
-    new Map(forwarding.map((row) => [row.mac, row.destination ?? ''])),
-    prune,
-  );
+  const actual = known ?? readPeerRows(route, index);
+  const neighbourChanges = diffRows(desired.neighbours, actual.neighbours, prune);
+  const forwardingChanges = diffRows(desired.forwarding, actual.forwarding, prune);
 
   for (const [mac, destination] of forwardingChanges.replace) route.fdb.replace({ index, mac, destination });
   for (const [ip, mac] of neighbourChanges.replace) route.neighbours.replace({ index, ip, mac });
@@ -45,6 +37,15 @@ export function reconcilePeerRows(
   return {
     replaced: neighbourChanges.replace.length + forwardingChanges.replace.length,
     removed: neighbourChanges.remove.length + forwardingChanges.remove.length,
+  };
+}
+
+function readPeerRows(route: RouteSocket, index: number): PeerRows {
+  const permanent = route.neighbours.list({ index }).filter((entry) => entry.state === 'permanent');
+  const forwarding = route.fdb.list({ index }).filter(isTunnelRow);
+  return {
+    neighbours: new Map(permanent.map((row) => [row.ip, row.mac ?? ''])),
+    forwarding: new Map(forwarding.map((row) => [row.mac, row.destination ?? ''])),
   };
 }
 
