@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeApplicationImages } from './application/images.ts';
-import { Cluster, CommandError, eventually } from './support/cluster.ts';
+import { type Client, Cluster, CommandError, eventually } from './support/cluster.ts';
 import { killHost } from './support/kill-host.ts';
 import type { LoadReport } from './support/load.ts';
 
@@ -87,7 +87,14 @@ test('five services take requests through an update, a drain and the death of a 
     );
 
     cluster.must('node1', 'docker rm --force client');
-    cluster.must('node1', 'docker stack rm app');
+    await context.test('skein makes of the file what docker makes', () => {
+      const made = app.specs('app');
+      cluster.must('node1', 'docker stack rm app');
+      app.deploy(2, 'skein', 'again');
+      assert.deepEqual(app.specs('again'), made);
+      assert.equal(Object.keys(made).length, 5);
+    });
+    cluster.must('node1', 'skein stack rm again');
   } finally {
     rmSync(directory, { recursive: true });
   }
@@ -128,15 +135,34 @@ class Application {
     );
   }
 
-  deploy(edition: number): void {
+  deploy(edition: number, client: Client = 'docker', stack = 'app'): void {
     const directory = join(this.#directory, String(edition));
-    mkdirSync(directory);
+    mkdirSync(directory, { recursive: true });
     for (const file of ['stack.yml', 'nginx.conf']) {
       const text = readFileSync(join(application, file), 'utf8');
       writeFileSync(join(directory, file), text.replaceAll('EDITION', String(edition)));
     }
     const options = ['--detach=true', '--resolve-image=never', `--compose-file=${directory}/stack.yml`];
-    this.#docker('stack', 'deploy', ...options, 'app');
+    this.#cluster.must('node1', [client, 'stack', 'deploy', ...options, stack]);
+  }
+
+  /** @returns the specs of a stack's services by name, the stack's name left out and names in the place of IDs. */
+  specs(stack: string): Record<string, unknown> {
+    const kinds = ['network', 'config'].map((kind) => this.#docker(kind, 'ls', '--format={{.ID}} {{.Name}}'));
+    const names = this.#docker('stack', 'services', '--format={{.Name}}', stack).trim().split('\n');
+    let specs = this.#docker('service', 'inspect', '--format={{json .Spec}}', ...names);
+    for (const line of kinds.join('').trim().split('\n')) {
+      const [id = '', name = ''] = line.split(' ');
+      specs = specs.replace(new RegExp(`"${id}\\w*"`, 'g'), `"${name}"`);
+    }
+    specs = specs.replaceAll(`${stack}_`, '').replaceAll(`"com.docker.stack.namespace":"${stack}"`, '"namespace":""');
+    return Object.fromEntries(
+      specs
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { Name: string })
+        .map((spec) => [spec.Name, spec]),
+    );
   }
 
   /** A container that is in no service, for requests to virtual IPs. */

@@ -283,14 +283,11 @@ for (const [line, expected] of printed) {
   });
 }
 
-test('stack rm names what goes, and what could not; stack deploy says who reads compose files', async () => {
+test('stack rm names what goes, and what could not', async () => {
   const { code, out, err } = await skein(['stack', 'rm', 'shop']);
   assert.equal(out, 'Removing service test\nRemoving service test\nRemoving network shop_default\n');
   assert.equal(code, 1);
   assert.match(err, /^Failed to remove service test: Error response from daemon: no DELETE \/services\/svc2\n$/);
-  const deploy = await skein(['stack', 'deploy', '-c', 'stack.yml', 'shop']);
-  assert.equal(deploy.code, 1);
-  assert.match(deploy.err, /docker stack deploy -c FILE shop/);
 });
 
 test('stats without a name that exists says so; system prune asks first', async () => {

@@ -21,7 +21,7 @@ const network = async () => (await import('./commands/network.ts')).networkComma
 const system = async () => (await import('./commands/system.ts')).systemCommands;
 const node = async () => (await import('./commands/node.ts')).nodeCommands;
 const service = async () => (await import('./commands/service/index.ts')).serviceCommands;
-const stack = async () => (await import('./commands/stack.ts')).stackCommands;
+const stack = async () => (await import('./commands/stack/index.ts')).stackCommands;
 const swarm = async () => (await import('./commands/swarm.ts')).swarmCommands;
 const volume = async () => (await import('./commands/volume.ts')).volumeCommands;
 const objects = async (kind: 'config' | 'secret') => (await import('./commands/objects.ts')).objectCommands(kind);

@@ -7,8 +7,8 @@ import { CommandError } from '../../command/errors.ts';
 import type { Flags } from '../../command/flags.ts';
 import { parseBytes, parseDecimal, parseDuration } from '../../command/units.ts';
 import { keyValues } from '../each.ts';
+import { environmentOf } from '../environment.ts';
 import { parseMount, parseUlimit } from '../service/syntax.ts';
-import { environmentOf } from './exec.ts';
 
 /** Limits, which `update` can change as well. */
 export const limitFlags = `

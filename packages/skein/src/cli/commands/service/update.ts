@@ -3,8 +3,8 @@ import { asList, asNumber, asObject, asText, at, type Json, type JsonObject } fr
 import { type Context, command } from '../../command/command.ts';
 import { CommandError } from '../../command/errors.ts';
 import type { Flags } from '../../command/flags.ts';
-import { environmentOf } from '../container/exec.ts';
 import { keyValues } from '../each.ts';
+import { environmentOf } from '../environment.ts';
 import { updateFlags } from './flags.ts';
 import { credentialHeaders, familiarImage, resolveDigest } from './image.ts';
 import { networkId, resolveFiles, resolveNetworks } from './lookup.ts';

@@ -1,16 +1,12 @@
-import { asList, asObject, asText, asTexts, at, type JsonObject } from '../client/json.ts';
-import { type Context, command } from '../command/command.ts';
-import { CommandError } from '../command/errors.ts';
-import { type Listing, printList } from '../output/index.ts';
-import { filterQuery } from './filters.ts';
-import { filterFlag, formatFlag } from './flags.ts';
-import { naturalOrder } from './order.ts';
-import { printServices } from './service/list.ts';
-import { printTasks, taskFlags } from './tasks.ts';
-
-/** The label that `stack deploy` gives everything of a stack (docker/cli compose/convert: LabelNamespace). */
-const namespaceLabel = 'com.docker.stack.namespace';
-const nameOf = (item: JsonObject): string => asText(at(item, 'Spec', 'Name')) || asText(item.Name);
+import { asText, asTexts, at } from '../../client/json.ts';
+import { type Context, command } from '../../command/command.ts';
+import { CommandError } from '../../command/errors.ts';
+import { type Listing, printList } from '../../output/index.ts';
+import { filterFlag, formatFlag } from '../flags.ts';
+import { naturalOrder } from '../order.ts';
+import { printServices } from '../service/list.ts';
+import { printTasks, taskFlags } from '../tasks.ts';
+import { checkedName, labelled, nameOf, namespaceLabel } from './objects.ts';
 
 interface Stack {
   readonly name: string;
@@ -30,12 +26,20 @@ const listing: Listing<Stack> = {
 const deploy = command(
   'deploy [OPTIONS] STACK',
   'Deploy a new stack or update an existing stack',
-  '-c, --compose-file strings  Path to a Compose file',
-  async (context, _flags, [name = '']) => {
-    throw new CommandError(
-      `skein does not read compose files yet: DOCKER_HOST=${context.client.host.text} docker stack deploy -c FILE ${name}`,
-    );
+  `
+  -c, --compose-file strings    Path to a Compose file, or "-" to read from stdin
+  -d, --detach bool=true        Exit immediately instead of waiting for the stack services to converge
+  --prune                       Prune services that are no longer referenced
+  -q, --quiet                   Suppress progress output
+  --resolve-image string=always Query the registry to resolve image digest and supported platforms ("always", "changed", "never")
+  --with-registry-auth          Send registry authentication details to Swarm agents
+  `,
+  async (context, flags, [name = '']) => {
+    // The reader of compose files is loaded for this command only.
+    const { deployStack } = await import('./deploy.ts');
+    await deployStack(context, flags, checkedName(name));
   },
+  { aliases: ['up'] },
 );
 
 const list = command(
@@ -61,7 +65,7 @@ const ps = command(
   'List the tasks in the stack',
   taskFlags,
   async (context, flags, [name = '']) => {
-    const tasks = await labelled(context, '/tasks', checked(name), flags.list('filter'));
+    const tasks = await labelled(context, '/tasks', checkedName(name), flags.list('filter'));
     if (tasks.length === 0) throw new CommandError(`nothing found in stack: ${name}`);
     await printTasks(context, flags, tasks);
   },
@@ -76,7 +80,7 @@ const services = command(
   -q, --quiet  Only display IDs
   `,
   async (context, flags, [name = '']) => {
-    const found = await labelled(context, '/services', checked(name), flags.list('filter'), { status: 'true' });
+    const found = await labelled(context, '/services', checkedName(name), flags.list('filter'), { status: 'true' });
     if (found.length === 0) context.err.write(`Nothing found in stack: ${name}\n`);
     else printServices(context, flags, found);
   },
@@ -90,7 +94,7 @@ const remove = command(
     const failures: string[] = [];
     const going: string[] = [];
     for (const name of names) {
-      const failed = await removeStack(context, checked(name));
+      const failed = await removeStack(context, checkedName(name));
       failures.push(...failed);
       if (failed.length === 0) going.push(name);
     }
@@ -141,27 +145,6 @@ async function tasksGone(context: Context, name: string): Promise<void> {
     if (tasks.every((task) => ended.has(asText(at(task, 'Status', 'State'))))) return;
     await sleep(pollMs, undefined, { signal: context.signal });
   }
-}
-
-/** @param stack undefined: of all stacks. @returns what belongs to stacks. */
-async function labelled(
-  context: Context,
-  path: string,
-  stack?: string,
-  filters: readonly string[] = [],
-  query: Record<string, string> = {},
-): Promise<JsonObject[]> {
-  const label = stack === undefined ? namespaceLabel : `${namespaceLabel}=${stack}`;
-  const found = await context.client.json('GET', path, {
-    query: { filters: filterQuery(filters, { label: [label] }), ...query },
-  });
-  return asList(found).map(asObject);
-}
-
-/** @throws CommandError in docker's words for what no stack can be called. */
-function checked(name: string): string {
-  if (name.trim() !== '' && !/['"`\s]/.test(name)) return name;
-  throw new CommandError(`invalid stack name: "${name}"`);
 }
 
 /** `skein stack …`. */
