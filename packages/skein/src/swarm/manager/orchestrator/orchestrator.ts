@@ -84,7 +84,7 @@ export class Orchestrator implements LoopTask {
   /** A task's way up to RUNNING changes nothing, unless an update waits for it. */
   #changesService({ action, object, previous }: StoreEvent): boolean {
     const [after, before] = [object as Task, previous as Task];
-    if (action !== 'update' || this.#rollouts.isRunning(after.serviceId)) return true;
+    if (action !== 'update' || this.#rollouts.awaits(after.serviceId)) return true;
     return !isAlive(after) || after.desiredState !== before.desiredState;
   }
 

@@ -160,6 +160,32 @@ test('an update whose tasks fail is paused with the task named, and the rest sta
   assert.equal(status(cluster, id)?.state, State.COMPLETED);
 });
 
+test('a paused start-first update leaves no slot with two running tasks', async () => {
+  for (const restarts of [false, true]) {
+    await using cluster = new TestCluster();
+    const id = deploy(cluster, { order: Order.START_FIRST, parallelism: 2n });
+    // One new task fails, and pauses the update, while the other is on its way.
+    cluster.behaviour = (task) => (image(task) === 'two' ? TaskState.STARTING : TaskState.RUNNING);
+    cluster.update(id, (spec) => setImage(spec, 'two'));
+    cluster.run(500);
+    const [failing, other] = cluster.tasks(id).filter((task) => image(task) === 'two');
+    assert.ok(failing && other);
+    cluster.report(failing.id, TaskState.FAILED);
+    cluster.run(1000);
+    assert.equal(status(cluster, id)?.state, State.PAUSED);
+    assert.deepEqual(images(cluster, id), { one: 4 });
+    if (restarts) await cluster.restartLoops();
+    cluster.report(other.id, TaskState.RUNNING);
+    cluster.run(1000);
+    assert.deepEqual(images(cluster, id), { one: 3, two: 1 });
+    // The failed one is restarted, and in the end runs.
+    cluster.behaviour = () => TaskState.RUNNING;
+    cluster.run(10_000);
+    assert.deepEqual(images(cluster, id), { one: 2, two: 2 });
+    assert.equal(status(cluster, id)?.state, State.PAUSED);
+  }
+});
+
 test('with the action continue, or within the failure ratio, failing tasks stop nothing', async () => {
   for (const update of [{ action: FailureAction.CONTINUE }, { ratio: 1 }]) {
     await using cluster = new TestCluster();

@@ -40,20 +40,26 @@ interface Progress {
  */
 export class Rollouts {
   readonly #progress = new Map<string, Progress>();
+  /** Services whose paused update left old tasks beside new ones that may still come up. BOUNDED by the services. */
+  readonly #halfDone = new Set<string>();
 
-  isRunning(serviceId: string): boolean {
-    return this.#progress.has(serviceId);
+  /** @returns whether it matters to a service that a task of it comes up. */
+  awaits(serviceId: string): boolean {
+    return this.#progress.has(serviceId) || this.#halfDone.has(serviceId);
   }
 
   forget(serviceId: string): void {
     this.#progress.delete(serviceId);
+    this.#halfDone.delete(serviceId);
   }
 
   /** Takes the next steps of a service's update, if one is due. @returns when to look again. */
   step(tx: WriteTransaction, service: Service, now: number): number | undefined {
     const state = service.updateStatus?.state ?? State.UNKNOWN;
+    this.#halfDone.delete(service.id);
     if (state === State.PAUSED || state === State.ROLLBACK_PAUSED) {
       this.#progress.delete(service.id);
+      if (finishBegun(tx, service)) this.#halfDone.add(service.id);
       return undefined;
     }
     const slots = [...slotsOf(tx, service).values()].filter((slot) => isOccupied(service, slot, now));
@@ -240,6 +246,18 @@ function replace(tx: WriteTransaction, service: Service, slot: Slot, config: Upd
 function finishSlot(tx: WriteTransaction, service: Service, slot: Slot): void {
   const current = currentTask(tx, service, slot);
   if (current && stateOf(current) === TaskState.RUNNING) shutDownOthers(tx, slot, current.id);
+}
+
+/**
+ * A paused update begins no slot any more. Those that it has begun come to their end, as no slot is to run two tasks for
+ * good: where a task of the present spec runs, be it the first or one that was restarted, the others go (swarmkit's
+ * updater waits for the slots under way, too, but not for restarted tasks).
+ * @returns whether some slot still has several tasks.
+ */
+function finishBegun(tx: WriteTransaction, service: Service): boolean {
+  const doubled = (slot: Slot) => wantedTasks(slot).length > 1;
+  for (const slot of slotsOf(tx, service).values()) if (doubled(slot)) finishSlot(tx, service, slot);
+  return [...slotsOf(tx, service).values()].some(doubled);
 }
 
 function shutDownOthers(tx: WriteTransaction, slot: Slot, id: string): void {

@@ -35,6 +35,7 @@ const wishes = fc.record({
   cpus: fc.nat(2),
   order: fc.nat(1),
   parallelism: fc.nat(2),
+  pauses: fc.boolean(),
   nameless: fc.boolean(),
 });
 type Wishes = typeof wishes extends fc.Arbitrary<infer W> ? W : never;
@@ -205,7 +206,8 @@ export class History implements AsyncDisposable {
       failureAction: UpdateConfig_FailureAction.CONTINUE,
       monitor: durationFromMs(1_000),
     };
-    spec.update = create(UpdateConfigSchema, { ...going, parallelism: BigInt(wanted.parallelism) });
+    const failureAction = wanted.pauses ? UpdateConfig_FailureAction.PAUSE : going.failureAction;
+    spec.update = create(UpdateConfigSchema, { ...going, failureAction, parallelism: BigInt(wanted.parallelism) });
     spec.rollback = create(UpdateConfigSchema, { ...going, parallelism: 1n });
   }
 

@@ -243,10 +243,11 @@ function waitsForAReason(all: Snapshot, service: Service, task: Task): void {
   );
 }
 
-/** By the task's own spec: while an update is on, its service may ask for others. */
-function networksOf({ networks }: Snapshot, task: Task): Network[] {
+/** By the task's own spec: while an update is on, its service may ask for others. Only ports a new task gets as they are now. */
+function networksOf({ networks, services }: Snapshot, task: Task): Network[] {
   const targets = (task.spec?.networks ?? []).map(({ target }) => target);
-  const usesIngress = (task.endpoint?.spec?.ports ?? []).some(isIngress);
+  const service = stateOf(task) === TaskState.NEW ? services.find(({ id }) => id === task.serviceId) : undefined;
+  const usesIngress = ((service ? service.spec?.endpoint : task.endpoint?.spec)?.ports ?? []).some(isIngress);
   return networks.filter(({ id, spec }) => targets.includes(id) || (usesIngress && spec?.ingress));
 }
 
@@ -264,8 +265,9 @@ function freeOf({ services, tasks, nodes }: Snapshot, network: Network): number 
   return size - held;
 }
 
-/** An update is through, unless something waits that no node can take. */
+/** An update is through, unless it was paused or something waits that no node can take. */
 function versionsAreNew({ tasks }: Snapshot, service: Service): void {
+  if (service.updateStatus?.state === UpdateStatus_UpdateState.PAUSED) return;
   const wanted = tasks.filter((task) => task.serviceId === service.id && isWanted(task));
   if (wanted.some((task) => isAlive(task) && stateOf(task) < TaskState.RUNNING)) return;
   const name = service.spec?.annotations?.name;
