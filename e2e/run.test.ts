@@ -9,6 +9,10 @@ import { Cluster, eventually } from './support/cluster.ts';
 
 const server = 'mkdir /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www';
 
+/** Tells who asks. */
+const whoServer = `mkdir -p /www/cgi-bin; cd /www/cgi-bin; printf '#!/bin/sh\\necho; echo $REMOTE_ADDR' > who; chmod +x who; exec httpd -f -p 80 -h /www`;
+const ipv6 = { node1: 'fd00:31::5', node2: 'fd00:31::6' } as const;
+
 test('docker run, create, start and what belongs to them', async (context) => {
   await using cluster = await Cluster.start('run', 2);
   const docker = (host: string, ...words: string[]): string =>
@@ -108,6 +112,38 @@ test('docker run, create, start and what belongs to them', async (context) => {
     docker('node1', 'network', 'rm', 'local');
     assert.equal(docker('node1', 'run', '--rm', '--network', 'host', 'ubuntu', 'hostname').trim(), 'node1');
     assert.doesNotMatch(docker('node1', 'run', '--rm', '--network', 'none', 'ubuntu', 'ip', 'addr'), /eth0/);
+  });
+
+  await context.test('a bridge with IPv6: addresses shown as Docker does, published ports, the way out', async () => {
+    for (const [host, address] of Object.entries(ipv6)) {
+      cluster.must(host, ['ip', 'address', 'add', `${address}/64`, 'dev', 'eth0', 'nodad']);
+    }
+    const [network, address] = ['fd00:29::/64', 'fd00:29::9'];
+    docker('node1', 'network', 'create', '--ipv6', '--subnet', network, 'six');
+    const words = ['--network', 'six', '--ip6', address, '-p', '8086:80', '-p', `[${ipv6.node1}]:8087:80`];
+    const id = docker('node1', 'run', '-d', '--name', 'dual', ...words, 'ubuntu', 'sh', '-c', whoServer).trim();
+    const [{ EnableIPv6, IPAM, Containers }] = JSON.parse(docker('node1', 'network', 'inspect', 'six'));
+    assert.deepEqual([EnableIPv6, IPAM.Config[1]], [true, { Subnet: network, Gateway: 'fd00:29::1' }]);
+    assert.equal(Containers[id].IPv6Address, `${address}/64`);
+    const [{ NetworkSettings }] = JSON.parse(docker('node1', 'inspect', 'dual'));
+    const { GlobalIPv6Address, GlobalIPv6PrefixLen, IPv6Gateway } = NetworkSettings.Networks.six;
+    assert.deepEqual([GlobalIPv6Address, GlobalIPv6PrefixLen, IPv6Gateway], [address, 64, 'fd00:29::1']);
+    assert.match(docker('node1', 'port', 'dual'), /^80\/tcp -> \[fd00:31::5\]:8087$/m);
+    for (const port of [8086, 8087]) assert.equal(whoAsks(cluster, 'node2', ipv6.node1, port), ipv6.node2);
+    assert.equal(whoAsks(cluster, 'node1', ipv6.node1, 8086), ipv6.node1, 'the node itself');
+    assert.match(whoAsks(cluster, 'node1', '::1', 8086), /^172\./, 'what comes to ::1 cannot leave the host as it is');
+    docker('node2', 'run', '-d', '--name', 'four', '-p', '8088:80', 'ubuntu', 'sh', '-c', whoServer);
+    assert.match(whoAsks(cluster, 'node1', ipv6.node2, 8088), /^172\./, 'a container without IPv6, by the relay');
+    const fromInside = (host: string, port: number): string => {
+      const ask = `printf 'GET /cgi-bin/who HTTP/1.0\\r\\n\\r\\n' | nc -w 3 ${host} ${port} | tail -n 1`;
+      return docker('node1', 'run', '--rm', '--network', 'six', 'ubuntu', 'sh', '-c', ask);
+    };
+    assert.match(fromInside(ipv6.node1, 8086), /^\[fd00:29::1\]/, 'another container of the network');
+    assert.match(fromInside(ipv6.node2, 8088), /172\./, 'the way out');
+    docker('node1', 'rm', '-f', 'dual');
+    docker('node2', 'rm', '-f', 'four');
+    docker('node1', 'network', 'rm', 'six');
+    assert.notEqual(cluster.run('node1', 'nft list table ip6 skein-local').exitCode, 0, 'no table is left');
   });
 
   await context.test('input, entrypoint, user, directory, environment, limits', () => {
@@ -247,3 +283,10 @@ test('docker run, create, start and what belongs to them', async (context) => {
     assert.doesNotMatch(rules, /dnat to/);
   });
 });
+
+/** @returns the asking host's address as the `whoServer` at a published port sees it. */
+function whoAsks(cluster: Cluster, host: string, address: string, port: number): string {
+  const at = address.includes(':') ? `[${address}]` : address;
+  const seen = cluster.must(host, ['wget', '-T', '5', '-qO-', `http://${at}:${port}/cgi-bin/who`]).trim();
+  return seen.replace(/^\[(.*)\]$/, '$1').replace(/^::ffff:/, '');
+}

@@ -75,7 +75,7 @@ class Balancer implements LoadBalancer {
     this.#host = hostNamespace ?? NetworkNamespace.current();
     this.#lostGraceMs = lostGraceMs ?? defaultLostGraceMs;
     this.#adoptedUntil = Date.now() + this.#lostGraceMs;
-    this.reservations = new Reservations(this.#host);
+    this.reservations = new Reservations(this.#host, { logger });
     this.#hostPorts = new HostPorts(this.#host, this.reservations, logger);
     this.#tables = new TableKeeper(logger, auditIntervalMs);
     this.#tables.keep(this.#hostPorts, 'of published ports');

@@ -25,7 +25,26 @@ export function forgetUntranslated(namespace: NetworkNamespace, ports: ReadonlyS
         reply.sourcePort === original.destinationPort &&
         reply.destination === original.source &&
         reply.destinationPort === original.sourcePort,
-      { family: 'ipv4' },
+    ),
+  );
+}
+
+/**
+ * Forgets datagram flows to these ports that are led where the port leads no more: a sender who never pauses would go on
+ * being led there. @param moved port → the addresses that it led to. @returns how many.
+ */
+export function forgetMoved(
+  namespace: NetworkNamespace,
+  moved: ReadonlyMap<number, ReadonlySet<string>>,
+  logger: Logger,
+): number {
+  if (moved.size === 0) return 0;
+  return forget(namespace, logger, (conntrack) =>
+    conntrack.deleteMatching(
+      ({ protocol, original, reply }) =>
+        protocol === IPPROTO_UDP &&
+        reply.source !== original.destination &&
+        moved.get(original.destinationPort ?? 0)?.has(reply.source) === true,
     ),
   );
 }

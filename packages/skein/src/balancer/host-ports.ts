@@ -3,7 +3,7 @@ import { hasCode, type NetworkNamespace, type NftObject, writeSysctl } from '@sk
 import { errorText, type Logger } from '../common/index.ts';
 import { ManagedTable } from '../nftables/index.ts';
 import { type DispatchTable, dispatchShape } from './dispatch.ts';
-import { forgetFlows, forgetUntranslated } from './flows.ts';
+import { forgetFlows, forgetMoved, forgetUntranslated } from './flows.ts';
 import { anyAddress } from './port-place.ts';
 import { PortHeldError, type Reservations } from './reservations.ts';
 import { portKey, type ServiceKey } from './service-table.ts';
@@ -39,8 +39,8 @@ export class HostPorts implements Disposable {
   /** What an earlier daemon published and nobody has asked for yet. */
   readonly #adopted: Map<ServiceKey, Publication>;
   #hasTable: boolean;
-  /** UDP ports that lead somewhere. BOUNDED as what is reserved. */
-  #datagramPorts: ReadonlySet<number> = new Set();
+  /** UDP ports → where they lead. BOUNDED as what is reserved. */
+  #datagramPorts: ReadonlyMap<number, Publication> = new Map();
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(host: NetworkNamespace, reservations: Reservations, logger: Logger) {
@@ -166,12 +166,14 @@ export class HostPorts implements Disposable {
   }
 
   #apply(publications: readonly Publication[]): void {
-    const datagramPorts = new Set(
-      publications.flatMap(({ protocol, publishedPort }) => (protocol === 'udp' ? publishedPort : [])),
-    );
+    const before = this.#datagramPorts;
+    const datagrams = publications.filter(({ protocol }) => protocol === 'udp');
+    this.#datagramPorts = new Map(datagrams.map((publication) => [publication.publishedPort, publication]));
     this.#applyTable(publications);
-    forgetUntranslated(this.#host, datagramPorts.difference(this.#datagramPorts), this.#logger);
-    this.#datagramPorts = datagramPorts;
+    const added = new Set(this.#datagramPorts.keys()).difference(new Set(before.keys()));
+    forgetUntranslated(this.#host, added, this.#logger);
+    const moved = [...before].filter(([port, publication]) => !isSame(publication, this.#datagramPorts.get(port)));
+    forgetMoved(this.#host, new Map(moved.map(([port, { address }]) => [port, new Set([address])])), this.#logger);
   }
 
   #applyTable(publications: readonly Publication[]): void {
@@ -223,6 +225,8 @@ export class HostPorts implements Disposable {
   }
 }
 
+const isSame = (one: Publication, other: Publication | undefined): boolean =>
+  one.address === other?.address && one.targetPort === other.targetPort;
 const keyOf = ({ protocol, publishedPort }: Publication): ServiceKey => portKey(protocol, publishedPort);
 
 function publicationsOf(objects: readonly NftObject[]): Publication[] {

@@ -8,5 +8,6 @@
  */
 export { createLoadBalancer, type LoadBalancerOptions } from './balancer.ts';
 export { forgetFlows, forgetUntranslated } from './flows.ts';
+export { anyAddress, anyIpv6Address } from './port-place.ts';
 export { PortHeldError, Reservations } from './reservations.ts';
 export type * from './types.ts';

@@ -1,15 +1,12 @@
 /**
- * A published port for clients of IPv6, where networks have IPv4 only: the daemon takes what comes to the host's IPv6
- * addresses and passes it to the port of IPv4, as Docker's proxy does. What is under way ends with the daemon.
+ * A published port for clients of IPv6, where rules do not lead them (ADR 0010): the daemon takes what comes to the host's
+ * IPv6 addresses and passes it to an address of IPv4, as Docker's proxy does. What is under way ends with the daemon.
  */
 import type { Socket as DatagramSocket, RemoteInfo } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import { pipeline } from 'node:stream';
-import { connectTcpIn, hasCode, type NetworkNamespace, tcpServerIn, udpClientIn, udpSocketIn } from '@skein/netlink';
+import { connectTcpIn, type NetworkNamespace, tcpServerIn, udpClientIn, udpSocketIn } from '@skein/netlink';
 
-const anyAddress = '::';
-/** Here the rules take over. */
-const target = '127.0.0.1';
 const connectTimeoutMs = 10_000;
 /** A peer that is silent for so long is asked whether it is still there (Go's net.ListenConfig, under Docker's proxy). */
 const keepAliveMs = 15_000;
@@ -18,36 +15,52 @@ const silenceMs = 120_000;
 /** Connections, and conversations, of one port. */
 const maximumClients = 4096;
 
-/** @returns what ends the relay; undefined when the host has no IPv6, or the port of IPv6 is another program's. */
+/** An address and a port there. */
+export interface RelayEnd {
+  /** Plain address. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** What passes on; it holds its port of the host while it is open. */
+export interface Ipv6Relay extends Disposable {
+  readonly port: number;
+}
+
+/**
+ * Passes what comes to `from` (of IPv6; port 0: a free one) on to `to`.
+ * @throws SystemError EADDRINUSE when the port is another program's, EADDRNOTAVAIL or EAFNOSUPPORT without IPv6.
+ */
 export async function openIpv6Relay(
   host: NetworkNamespace,
   protocol: 'tcp' | 'udp',
-  port: number,
-): Promise<(() => void) | undefined> {
-  try {
-    const relay = protocol === 'tcp' ? new ConnectionRelay(host, port) : new DatagramRelay(host, port);
-    await relay.listen();
-    return () => relay[Symbol.dispose]();
-  } catch (error) {
-    if (hasCode(error, 'EADDRINUSE', 'EADDRNOTAVAIL', 'EAFNOSUPPORT')) return undefined;
-    throw error;
-  }
+  from: RelayEnd,
+  to: RelayEnd,
+): Promise<Ipv6Relay> {
+  const relay = protocol === 'tcp' ? new ConnectionRelay(host, to) : new DatagramRelay(host, to);
+  await relay.listen(from);
+  return relay;
 }
 
-class ConnectionRelay implements Disposable {
+class ConnectionRelay implements Ipv6Relay {
   readonly #host: NetworkNamespace;
-  readonly #port: number;
+  readonly #to: RelayEnd;
   #server: Server | undefined;
   /** Both sides. BOUNDED by `maximumClients`. */
   readonly #sockets = new Set<Socket>();
 
-  constructor(host: NetworkNamespace, port: number) {
+  constructor(host: NetworkNamespace, to: RelayEnd) {
     this.#host = host;
-    this.#port = port;
+    this.#to = to;
   }
 
-  async listen(): Promise<void> {
-    this.#server = await tcpServerIn(this.#host, { address: anyAddress, port: this.#port }, (client) => {
+  get port(): number {
+    const address = this.#server?.address();
+    return typeof address === 'object' ? (address?.port ?? 0) : 0;
+  }
+
+  async listen(from: RelayEnd): Promise<void> {
+    this.#server = await tcpServerIn(this.#host, from, (client) => {
       void this.#relay(client);
     });
     this.#server.maxConnections = maximumClients;
@@ -62,7 +75,7 @@ class ConnectionRelay implements Disposable {
   async #relay(client: Socket): Promise<void> {
     this.#watch(client);
     try {
-      const server = await connectTcpIn(this.#host, { address: target, port: this.#port, timeoutMs: connectTimeoutMs });
+      const server = await connectTcpIn(this.#host, { ...this.#to, timeoutMs: connectTimeoutMs });
       this.#watch(server);
       // The one end's last word is not the other's.
       const end = (error: unknown): void => {
@@ -91,20 +104,24 @@ interface Conversation {
   readonly timer: NodeJS.Timeout;
 }
 
-class DatagramRelay implements Disposable {
+class DatagramRelay implements Ipv6Relay {
   readonly #host: NetworkNamespace;
-  readonly #port: number;
+  readonly #to: RelayEnd;
   #socket: DatagramSocket | undefined;
   /** By the client's address and port. BOUNDED by `maximumClients`. */
   readonly #conversations = new Map<string, Conversation>();
 
-  constructor(host: NetworkNamespace, port: number) {
+  constructor(host: NetworkNamespace, to: RelayEnd) {
     this.#host = host;
-    this.#port = port;
+    this.#to = to;
   }
 
-  async listen(): Promise<void> {
-    this.#socket = await udpSocketIn(this.#host, { address: anyAddress, port: this.#port });
+  get port(): number {
+    return this.#socket?.address().port ?? 0;
+  }
+
+  async listen(from: RelayEnd): Promise<void> {
+    this.#socket = await udpSocketIn(this.#host, from);
     this.#socket.on('message', (data, client) => void this.#relay(data, client));
     // An answer that cannot be sent is a lost datagram.
     this.#socket.on('error', () => undefined);
@@ -133,7 +150,7 @@ class DatagramRelay implements Disposable {
 
   #begin(key: string, client: RemoteInfo): Conversation {
     const open = async (): Promise<DatagramSocket> => {
-      const socket = await udpClientIn(this.#host, { address: target, port: this.#port });
+      const socket = await udpClientIn(this.#host, this.#to);
       socket.on('message', (answer) => this.#socket?.send(answer, client.port, client.address));
       socket.on('error', () => this.#end(key));
       socket.unref();

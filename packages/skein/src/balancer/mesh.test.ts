@@ -218,6 +218,40 @@ test('a datagram sender with one port finds the tasks that there are: before, be
   }
 });
 
+test('a datagram sender who never pauses follows his port from the mesh to a container of the host, and is told when it is gone', async () => {
+  const all = await scene('moves');
+  await using segment = all.segment;
+  await using balancer = all.balancer;
+  await publish(all, true);
+  await using _mesh = await sayWhoAsks(segment.get('task'), 'mesh');
+  defaultRoute(segment.add('own', '172.28.0.7', 'host', 'eth0', 'docker_gwbridge'), '172.28.0.1');
+  await using _own = await sayWhoAsks(segment.get('own'), 'own');
+  const socket = await udpSocketIn(segment.get('outside'), { address: client, port: 5002 });
+  const heard: string[] = [];
+  socket.on('message', (data) => heard.push(data.toString()));
+  const sender = setInterval(() => socket.send('who?', publishedPort, hosts.asked), 10);
+  const hears = async (what: string): Promise<boolean> => {
+    heard.length = 0;
+    for (let tries = 0; tries < wait.tries && !heard.includes(what); tries++) await sleep(20);
+    return heard.includes(what);
+  };
+  try {
+    assert.ok(await hears(`mesh ${client}`), heard.at(-1));
+    all.gossip.forget(taskAddress);
+    const target = { containerId: 'own', name: 'task own', address: '172.28.0.7' };
+    const open = async (): Promise<unknown> =>
+      balancer.openPorts(target, [{ protocol: 'udp', targetPort, publishedPort }]).catch(() => undefined);
+    for (let tries = 0; tries < wait.tries && !(await open()); tries++) await sleep(20);
+    assert.ok(await hears(`own ${client}`), heard.at(-1));
+    balancer.closePorts('own');
+    await sleep(200);
+    assert.ok(!(await hears(`own ${client}`)), 'nobody is there any more');
+  } finally {
+    clearInterval(sender);
+    socket.close();
+  }
+});
+
 test('SCTP goes through the mesh, in the name of the entrance', async () => {
   const all = await scene('sctp');
   await using segment = all.segment;

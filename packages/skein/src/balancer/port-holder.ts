@@ -1,21 +1,25 @@
 /** Who has a port of this host: for the message to whoever wanted it. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { endianness } from 'node:os';
-import { hasCode, type NetworkNamespace } from '@skein/netlink';
+import { hasCode, type NetworkNamespace, normalizeAddress } from '@skein/netlink';
 import { overlap, type PortPlace } from './port-place.ts';
 
 /** Columns of /proc/net/tcp and udp: local address, state, inode. */
 const column = { local: 1, state: 3, inode: 9 } as const;
+const wordBytes = 4;
 /** States in which a socket holds its port: TCP_LISTEN; a UDP socket is 07 while unconnected, too. */
 const holding: readonly string[] = ['0A', '07'];
 
 /** @returns `nginx (process 123)`, or undefined if nobody is found. SCTP sockets are not looked for. */
 export function holderOf(host: NetworkNamespace, { protocol, address, port }: PortPlace): string | undefined {
-  const inodes = host.run(() => [
-    ...socketsAt(protocol, port, (local) => overlap(local, address)),
-    // One of IPv6 has the port of IPv4, too, unless it says otherwise.
-    ...socketsAt(`${protocol}6`, port, () => true),
-  ]);
+  const isTaken = (local: string): boolean => overlap(local, address);
+  const inodes = host.run(() =>
+    isIPv6(address)
+      ? socketsAt(`${protocol}6`, port, isTaken)
+      : // One of IPv6 has the port of IPv4, too, unless it says otherwise.
+        [...socketsAt(protocol, port, isTaken), ...socketsAt(`${protocol}6`, port, () => true)],
+  );
   if (inodes.length === 0) return undefined;
   const links = new Set(inodes.map((inode) => `socket:[${inode}]`));
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -35,10 +39,13 @@ function socketsAt(table: string, port: number, isThere: (address: string) => bo
   });
 }
 
-/** The kernel prints an IPv4 address as a number of the machine's byte order. */
+/** The kernel prints an address as numbers of four bytes in the machine's byte order: one for IPv4, four for IPv6. */
 function plainAddress(hexadecimal: string): string {
-  const bytes = [...Buffer.from(hexadecimal, 'hex')];
-  return (endianness() === 'LE' ? bytes.reverse() : bytes).join('.');
+  const bytes = Buffer.from(hexadecimal, 'hex');
+  if (bytes.length === 0 || bytes.length % wordBytes !== 0) return '';
+  const ordered = endianness() === 'LE' ? bytes.swap32() : bytes;
+  if (ordered.length === wordBytes) return [...ordered].join('.');
+  return normalizeAddress((ordered.toString('hex').match(/.{4}/g) ?? []).join(':'));
 }
 
 function descriptors(pid: string): string[] {

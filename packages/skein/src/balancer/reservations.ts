@@ -2,13 +2,16 @@
  * Who has which port of this host: mesh, tasks and plain containers ask here. Each port that leads to a container is held
  * by a socket of the daemon, whose packets the rules lead elsewhere: so no other program can take it, and a port that
  * another program has is not taken from it.
+ *
+ * A port at all addresses is of IPv6, too, by a relay: there only what the rules do not lead elsewhere arrives. Where
+ * another program has the port of IPv6, that of IPv4 works all the same, and it is tried again.
  */
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, isIPv6 } from 'node:net';
 import { hasCode, type NetworkNamespace, tcpServerIn, udpSocketIn } from '@skein/netlink';
-import { SkeinError } from '../common/index.ts';
-import { openIpv6Relay } from './ipv6-relay.ts';
+import { errorText, type Logger, SkeinError } from '../common/index.ts';
+import { type Ipv6Relay, openIpv6Relay, type RelayEnd } from './ipv6-relay.ts';
 import { holderOf } from './port-holder.ts';
-import { anyAddress, overlap, type PortPlace, placeKey } from './port-place.ts';
+import { anyAddress, anyIpv6Address, overlap, type PortPlace, placeKey } from './port-place.ts';
 
 /** Who wants which port. */
 export interface PortClaim extends PortPlace {
@@ -16,6 +19,8 @@ export interface PortClaim extends PortPlace {
   readonly owner: string;
   /** The owner in the user's words. */
   readonly holder: string;
+  /** Where a port of an IPv6 address leads what no rule leads there; needed for TCP and UDP at such an address. */
+  readonly relayTo?: RelayEnd | undefined;
 }
 
 /** The port is another's. */
@@ -33,15 +38,39 @@ interface Reservation {
   claim: PortClaim;
   /** Undefined while the socket is being opened. */
   close: (() => void) | undefined;
+  /** The port's other half, at all addresses of IPv6. */
+  relay: Ipv6Relay | undefined;
+  /** Why there is no relay although there should be one: said once. */
+  relayProblem: string | undefined;
+}
+
+/** Here the rules of IPv4 take over. */
+const loopback = '127.0.0.1';
+const defaultRetryMs = 2_000;
+/** The host has no IPv6: nobody comes by it. */
+const noIpv6 = ['EADDRNOTAVAIL', 'EAFNOSUPPORT'] as const;
+
+export interface ReservationOptions {
+  readonly logger: Logger;
+  /** After how long a port of IPv6 that another program has is tried again; milliseconds. */
+  readonly retryMs?: number;
 }
 
 export class Reservations implements Disposable {
   readonly #host: NetworkNamespace;
+  readonly #logger: Logger;
+  readonly #retry: NodeJS.Timeout;
+  #isRetrying = false;
   /** BOUNDED by the published ports of the cluster and of this host's containers. */
   readonly #held = new Map<string, Reservation>();
+  /** BOUNDED by the rooms that publish ports. */
+  readonly #listeners = new Set<() => void>();
 
-  constructor(host: NetworkNamespace) {
+  constructor(host: NetworkNamespace, { logger, retryMs = defaultRetryMs }: ReservationOptions) {
     this.#host = host;
+    this.#logger = logger;
+    this.#retry = setInterval(() => void this.#retryRelays(), retryMs);
+    this.#retry.unref();
   }
 
   /**
@@ -56,38 +85,46 @@ export class Reservations implements Disposable {
       known.claim = claim;
       return claim.port;
     }
-    const reservation: Reservation = { claim, close: undefined };
+    const reservation: Reservation = { claim, close: undefined, relay: undefined, relayProblem: undefined };
     // From now on, not from when the socket is there: who asks meanwhile is told.
     if (claim.port !== 0) this.#held.set(placeKey(claim), reservation);
     try {
       const { port, close } = await this.#open(claim);
-      const closeRelay = await this.#relay({ ...claim, port }).catch((error: unknown) => {
-        close();
-        throw error;
-      });
-      reservation.close = () => {
-        close();
-        closeRelay?.();
-      };
+      reservation.close = close;
       reservation.claim = { ...claim, port };
       this.#held.set(placeKey(reservation.claim), reservation);
+      await this.#openRelay(reservation);
       return port;
     } catch (error) {
       this.#held.delete(placeKey(claim));
       if (!hasCode(error, 'EADDRINUSE')) throw error;
-      const holder = holderOf(this.#host, claim) ?? 'a socket that has ended meanwhile';
-      throw new PortHeldError(claim, holder, { cause: error });
+      throw new PortHeldError(claim, this.#holderOf(claim), { cause: error });
     }
   }
 
   /** Lets go. No error when it is not held. */
   release(place: PortPlace): void {
-    this.#held.get(placeKey(place))?.close?.();
+    const reservation = this.#held.get(placeKey(place));
     this.#held.delete(placeKey(place));
+    if (reservation !== undefined) close(reservation);
+  }
+
+  /** @returns whether the port is ours at addresses of IPv6, too: else rules must not lead it anywhere there. */
+  holdsIpv6(place: PortPlace): boolean {
+    const reservation = this.#held.get(placeKey(place));
+    if (reservation === undefined) return false;
+    return isIPv6(place.address) || reservation.relay !== undefined;
+  }
+
+  /** Calls when a port of IPv6 that another program had has come to us. @returns what ends that. */
+  onIpv6(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   [Symbol.dispose](): void {
-    for (const { close } of this.#held.values()) close?.();
+    clearInterval(this.#retry);
+    for (const reservation of this.#held.values()) close(reservation);
     this.#held.clear();
   }
 
@@ -100,14 +137,57 @@ export class Reservations implements Disposable {
     return undefined;
   }
 
-  /** All addresses of the host are those of IPv6, too. */
-  async #relay({ protocol, address, port }: PortClaim): Promise<(() => void) | undefined> {
-    return protocol === 'sctp' || address !== anyAddress ? undefined : openIpv6Relay(this.#host, protocol, port);
+  #holderOf(place: PortPlace): string {
+    return holderOf(this.#host, place) ?? 'a socket that has ended meanwhile';
   }
 
-  async #open({ protocol, address, port }: PortClaim): Promise<{ port: number; close: () => void }> {
+  async #retryRelays(): Promise<void> {
+    if (this.#isRetrying) return;
+    this.#isRetrying = true;
+    let hasNew = false;
+    for (const reservation of this.#held.values()) {
+      if (reservation.relayProblem === undefined) continue;
+      await this.#openRelay(reservation);
+      hasNew ||= reservation.relay !== undefined;
+    }
+    this.#isRetrying = false;
+    if (hasNew) for (const listener of this.#listeners) listener();
+  }
+
+  /** All addresses of the host are those of IPv6, too. A relay that cannot be had is said, and tried again. */
+  async #openRelay(reservation: Reservation): Promise<void> {
+    const { protocol, address, port } = reservation.claim;
+    if (protocol === 'sctp' || address !== anyAddress) return;
+    try {
+      const from = { address: anyIpv6Address, port };
+      const relay = await openIpv6Relay(this.#host, protocol, from, { address: loopback, port });
+      if (this.#held.get(placeKey(reservation.claim)) !== reservation) return relay[Symbol.dispose]();
+      if (reservation.relayProblem !== undefined) {
+        this.#logger.info({ port, protocol }, 'a published port has come free for clients of IPv6');
+      }
+      reservation.relay = relay;
+      reservation.relayProblem = undefined;
+    } catch (error) {
+      if (hasCode(error, ...noIpv6)) return;
+      const isTaken = hasCode(error, 'EADDRINUSE');
+      const problem = isTaken
+        ? new PortHeldError({ protocol, port }, this.#holderOf({ protocol, address: anyIpv6Address, port })).message
+        : errorText(error);
+      if (reservation.relayProblem !== problem) {
+        this.#logger.warn({ port, protocol, error: problem }, 'a published port is not to be had by IPv6');
+      }
+      reservation.relayProblem = problem;
+    }
+  }
+
+  async #open(claim: PortClaim): Promise<{ port: number; close: () => void }> {
+    const { protocol, address, port, relayTo } = claim;
     // Node has no SCTP; its ports are a space of their own which hardly any program uses.
     if (protocol === 'sctp') return { port, close: () => undefined };
+    if (isIPv6(address) && relayTo !== undefined) {
+      const relay = await openIpv6Relay(this.#host, protocol, { address, port }, relayTo);
+      return { port: relay.port, close: () => relay[Symbol.dispose]() };
+    }
     if (protocol === 'udp') {
       const socket = await udpSocketIn(this.#host, { address, port });
       socket.unref();
@@ -117,4 +197,9 @@ export class Reservations implements Disposable {
     server.unref();
     return { port: (server.address() as AddressInfo).port, close: () => server.close() };
   }
+}
+
+function close({ close: closeSocket, relay }: Reservation): void {
+  closeSocket?.();
+  relay?.[Symbol.dispose]();
 }

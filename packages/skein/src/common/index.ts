@@ -5,3 +5,4 @@ export { type EngineEvent, EventBus } from './events.ts';
 export { newHexId, newObjectId, objectIdLength } from './identifiers.ts';
 export { KeyedQueue } from './keyed-queue.ts';
 export { createLogger, type Logger, silentLogger } from './logger.ts';
+export { uniqueLocalSubnets } from './unique-local.ts';

@@ -1,18 +1,21 @@
 /** The bridge networks of this host: their records, links and addresses. Every method is safe to repeat. */
-import { type NetworkNamespace, Prefix, RouteSocket, readSysctl, writeSysctl } from '@skein/netlink';
-import { type EventBus, errorText, type Logger, newHexId, SkeinError } from '../common/index.ts';
+import { type NetworkNamespace, normalizeAddress, Prefix, RouteSocket, readSysctl, writeSysctl } from '@skein/netlink';
+import { type EventBus, errorText, type Logger, newHexId, SkeinError, uniqueLocalSubnets } from '../common/index.ts';
 import {
   Collection,
   containerInterfaceName,
+  distrustAdvertisements,
   ensureEndpoint,
+  ensureIpv6Address,
+  ensureIpv6Forwarding,
   linkAlias,
   macOfAddress,
-  plainAddress,
+  plainAddresses,
   randomMac,
   removeEndpoint,
   vethName,
 } from '../overlay/index.ts';
-import type { BridgeEndpoint, BridgeNetwork, BridgeNetworkCreate, EndpointRequest } from './types.ts';
+import type { BridgeEndpoint, BridgeNetwork, BridgeNetworkCreate, BridgeSubnet, EndpointRequest } from './types.ts';
 
 /** Docker's default network and its link. */
 export const defaultNetworkName = 'bridge';
@@ -69,18 +72,14 @@ export class Bridges {
     const id = newHexId();
     const bridge = request.options[bridgeNameOption] || `br-${id.slice(0, 12)}`;
     if (bridge.length > maximumLinkName) throw new SkeinError('InvalidArgument', `bridge name ${bridge} is too long`);
-    const subnet = this.#subnetFor(request, bridge);
-    const { name, internal, attachable, labels, options } = request;
-    const gateway = request.gateway || subnet.address(1);
-    if (!subnet.contains(gateway)) {
-      throw new SkeinError('InvalidArgument', `no matching subnet for gateway ${gateway}`);
-    }
+    const { name, internal, attachable, labels, options, ipv6 } = request;
+    const ipv4Half = halfOf(this.#subnetFor(name, request.subnet, bridge), request);
+    const ipv6Half = ipv6 && halfOf(this.#ipv6SubnetFor(id, ipv6.subnet, bridge), ipv6);
     const network: BridgeNetwork = {
       id,
       name,
-      subnet: subnet.toString(),
-      gateway,
-      ...(request.ipRange && { ipRange: request.ipRange }),
+      ...ipv4Half,
+      ...(ipv6Half && { ipv6: ipv6Half }),
       bridge,
       internal,
       attachable,
@@ -134,12 +133,16 @@ export class Bridges {
     const link =
       present ?? route.links.create({ kind: 'bridge', name: network.bridge, mac: randomMac(), mtu, alias, up: true });
     if (!link.up) route.links.set(link.index, { up: true });
+    distrustAdvertisements(this.#host, link.name);
     const { length, broadcast } = Prefix.parse(network.subnet);
     const addresses = route.addresses.list({ index: link.index, family: 'ipv4' });
     if (!addresses.some((entry) => entry.address === network.gateway && entry.prefixLength === length)) {
       route.addresses.replace({ index: link.index, address: network.gateway, prefixLength: length, broadcast });
     }
     if (!network.internal && readSysctl(this.#host, forwarding) !== '1') writeSysctl(this.#host, forwarding, 1);
+    if (network.ipv6 === undefined) return;
+    ensureIpv6Address(this.#host, route, link, `${network.ipv6.gateway}/${Prefix.parse(network.ipv6.subnet).length}`);
+    if (!network.internal) ensureIpv6Forwarding(this.#host, route);
   }
 
   /**
@@ -148,30 +151,25 @@ export class Bridges {
    */
   allocate(network: BridgeNetwork, wanted: EndpointRequest, used: ReadonlySet<string>): BridgeEndpoint {
     const { ipv4Address, ipv6Address = '', mac } = wanted;
-    const subnet = Prefix.parse(network.subnet);
-    if (ipv6Address !== '') {
-      const why = `It does not belong to any of this network's subnets`;
-      throw new SkeinError('InvalidArgument', `Invalid address ${ipv6Address}: ${why}`);
-    }
-    const address = ipv4Address === '' ? lowestFree(network, used) : ipv4Address;
-    if (ipv4Address !== '' && !subnet.contains(address)) {
-      throw new SkeinError(
-        'InvalidArgument',
-        `Invalid address ${address}: It does not belong to any of this network's subnets`,
-      );
-    }
-    if (used.has(address) || address === network.gateway)
-      throw new SkeinError('PermissionDenied', 'Address already in use');
+    if (ipv6Address !== '' && network.ipv6 === undefined) throw notOnNetwork(ipv6Address);
+    const address = addressOn(network.name, network, ipv4Address, used);
+    const ipv6 = network.ipv6 && addressOn(network.name, network.ipv6, ipv6Address, used);
     const id = newHexId();
-    return { id, address: `${address}/${subnet.length}`, mac: mac || macOfAddress(address), portName: vethName(id) };
+    return {
+      id,
+      address,
+      ...(ipv6 && { ipv6Address: ipv6 }),
+      mac: mac || macOfAddress(address),
+      portName: vethName(id),
+    };
   }
 
-  /** Makes the container's interface. `isWayOut`: the default route leads over this network. */
+  /** Makes the container's interface. `isWayOut`: the default route of the family leads over this network. */
   attach(
     container: NetworkNamespace,
     network: BridgeNetwork,
     endpoint: BridgeEndpoint,
-    { position, isWayOut, owner }: { position: number; isWayOut: boolean; owner: string },
+    { position, isWayOut, owner }: { position: number; isWayOut: { ipv4: boolean; ipv6: boolean }; owner: string },
   ): void {
     this.ensure(network);
     ensureEndpoint(container, this.#host, {
@@ -179,11 +177,13 @@ export class Bridges {
       portName: endpoint.portName,
       bridge: network.bridge,
       address: endpoint.address,
+      ipv6Address: endpoint.ipv6Address,
       mac: endpoint.mac,
       mtu: mtuOf(network),
       alias: linkAlias(network.id, owner),
       port: { hairpin: true },
-      ...(isWayOut && { gateway: network.gateway }),
+      ...(isWayOut.ipv4 && { gateway: network.gateway }),
+      ...(isWayOut.ipv6 && { ipv6Gateway: network.ipv6?.gateway }),
     });
   }
 
@@ -204,24 +204,36 @@ export class Bridges {
     this.#store.delete(network.id);
   }
 
-  #subnetFor({ name, subnet }: BridgeNetworkCreate, bridge: string): Prefix {
-    using route = RouteSocket.open(this.#host);
-    const own = route.links.get(bridge)?.index;
-    const taken = route.routes
-      .list({ family: 'ipv4', table: mainTable })
-      .filter(({ destination, index }) => !destination.endsWith('/0') && index !== own)
-      .map(({ destination }) => Prefix.parse(destination));
-    const isFree = (prefix: Prefix): boolean => !taken.some((other) => other.overlaps(prefix));
-    if (subnet) {
-      const wanted = Prefix.parse(subnet);
-      if (isFree(wanted)) return wanted;
-      throw new SkeinError('PermissionDenied', 'Pool overlaps with other one on this address space');
-    }
+  #subnetFor(name: string, wanted: string | undefined, bridge: string): Prefix {
+    const isFree = this.#freeSubnets('ipv4', bridge);
+    if (wanted) return freeOne(Prefix.parse(wanted), isFree);
     // The first pool is kept for the default network, as Docker has it there.
     const pools = [...localPools()].slice(name === defaultNetworkName ? 0 : 1);
     const pool = pools.find(isFree);
     if (pool) return pool;
     throw new SkeinError('ResourceExhausted', `network ${name}: this host has routes to all local address pools`);
+  }
+
+  /** The network's ID gives the site, too: what one host has of these nobody outside needs to know together. */
+  #ipv6SubnetFor(id: string, wanted: string | undefined, bridge: string): Prefix {
+    const isFree = this.#freeSubnets('ipv6', bridge);
+    if (wanted) return freeOne(Prefix.parse(wanted), isFree);
+    for (const subnet of uniqueLocalSubnets(`skein IPv6 site of bridge network ${id}`, id)) {
+      const candidate = Prefix.parse(subnet);
+      if (isFree(candidate)) return candidate;
+    }
+    throw new SkeinError('ResourceExhausted', 'this host has routes to all unique local subnets of IPv6');
+  }
+
+  /** @returns what says whether nothing of this host but the bridge itself leads to a subnet. */
+  #freeSubnets(family: 'ipv4' | 'ipv6', bridge: string): (subnet: Prefix) => boolean {
+    using route = RouteSocket.open(this.#host);
+    const own = route.links.get(bridge)?.index;
+    const taken = route.routes
+      .list({ family, table: mainTable })
+      .filter(({ destination, index }) => !destination.endsWith('/0') && index !== own)
+      .map(({ destination }) => Prefix.parse(destination));
+    return (subnet) => !taken.some((other) => other.overlaps(subnet));
   }
 
   #publish(action: string, { id, name }: BridgeNetwork): void {
@@ -234,17 +246,49 @@ export class Bridges {
   }
 }
 
-function lowestFree(network: BridgeNetwork, used: ReadonlySet<string>): string {
-  const subnet = Prefix.parse(network.subnet);
-  const range = network.ipRange ? Prefix.parse(network.ipRange) : subnet;
-  const ends = new Set([subnet.network, subnet.broadcast, network.gateway]);
+/** @throws SkeinError in Docker's words. */
+function freeOne(subnet: Prefix, isFree: (subnet: Prefix) => boolean): Prefix {
+  if (isFree(subnet)) return subnet;
+  throw new SkeinError('PermissionDenied', 'Pool overlaps with other one on this address space');
+}
+
+/** @returns a network's part of one family, with the gateway that is wanted or the subnet's first address. */
+function halfOf(subnet: Prefix, wanted: { gateway?: string | undefined; ipRange?: string | undefined }): BridgeSubnet {
+  const gateway = wanted.gateway ? normalizeAddress(wanted.gateway) : subnet.address(1);
+  if (!subnet.contains(gateway)) throw new SkeinError('InvalidArgument', `no matching subnet for gateway ${gateway}`);
+  return { subnet: subnet.toString(), gateway, ...(wanted.ipRange && { ipRange: wanted.ipRange }) };
+}
+
+/** @returns the address (CIDR) that is wanted on the network, or the lowest free one for ''. */
+function addressOn(name: string, half: BridgeSubnet, wanted: string, used: ReadonlySet<string>): string {
+  const subnet = Prefix.parse(half.subnet);
+  const address = wanted === '' ? lowestFree(name, half, used) : normalizeAddress(wanted);
+  if (!subnet.contains(address)) throw notOnNetwork(wanted);
+  if (used.has(address) || address === half.gateway) throw new SkeinError('PermissionDenied', 'Address already in use');
+  return `${address}/${subnet.length}`;
+}
+
+function notOnNetwork(address: string): SkeinError {
+  const why = `It does not belong to any of this network's subnets`;
+  return new SkeinError('InvalidArgument', `Invalid address ${address}: ${why}`);
+}
+
+function lowestFree(
+  name: string,
+  { subnet: whole, gateway, ipRange }: BridgeSubnet,
+  used: ReadonlySet<string>,
+): string {
+  const subnet = Prefix.parse(whole);
+  const range = ipRange ? Prefix.parse(ipRange) : subnet;
+  const ends = new Set([subnet.network, gateway, ...(subnet.family === 'ipv4' ? [subnet.broadcast] : [])]);
   for (let host = 0n; host < range.size; host++) {
     const address = range.address(host);
     if (!ends.has(address) && !used.has(address)) return address;
   }
+  const family = subnet.family === 'ipv4' ? 'IPv4' : 'IPv6';
   throw new SkeinError(
     'ResourceExhausted',
-    `no available IPv4 addresses on this network's address pools: ${network.name}`,
+    `no available ${family} addresses on this network's address pools: ${name}`,
   );
 }
 
@@ -254,5 +298,5 @@ function mtuOf({ options }: BridgeNetwork): number {
 
 /** @returns the plain addresses of endpoints. */
 export function addressesOf(endpoints: Iterable<BridgeEndpoint>): Set<string> {
-  return new Set([...endpoints].map(({ address }) => plainAddress(address)));
+  return new Set([...endpoints].flatMap(plainAddresses));
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TestNamespaces } from '../../../netlink/src/testing.ts';
 import { Reservations } from '../balancer/index.ts';
-import { SkeinError } from '../common/index.ts';
+import { SkeinError, silentLogger } from '../common/index.ts';
 import { HostPorts, type PortUser, type PortWish, portWishes } from './host-ports.ts';
 
 test('port bindings become wishes: addresses, ranges, and with publish-all the exposed ones', () => {
@@ -12,6 +12,11 @@ test('port bindings become wishes: addresses, ranges, and with publish-all the e
       { HostIp: '127.0.0.1', HostPort: '' },
     ],
     '53/udp': [{ HostIp: '', HostPort: '5300-5310' }],
+    '81/tcp': [
+      { HostIp: '::', HostPort: '8081' },
+      { HostIp: '', HostPort: '8081' },
+      { HostIp: 'fd00:0::1', HostPort: '8082' },
+    ],
     '7/sctp': null,
   };
   const wish = (protocol: string, containerPort: number, hostAddress: string, first: number, last = first) => ({
@@ -25,6 +30,8 @@ test('port bindings become wishes: addresses, ranges, and with publish-all the e
     wish('tcp', 80, '0.0.0.0', 8080),
     wish('tcp', 80, '127.0.0.1', 0),
     wish('udp', 53, '0.0.0.0', 5300, 5310),
+    wish('tcp', 81, '0.0.0.0', 8081),
+    wish('tcp', 81, 'fd00::1', 8082),
     wish('tcp', 443, '0.0.0.0', 0),
   ]);
 });
@@ -34,13 +41,13 @@ test('what is no port is refused in words', () => {
   assert.throws(() => portWishes(binding('70000'), [], false), /invalid port specification: "70000"/);
   assert.throws(() => portWishes(binding('x'), [], false), SkeinError);
   assert.throws(() => portWishes({ '80/icmp': [] }, [], false), /Invalid protocol: icmp/);
-  assert.throws(() => portWishes(binding('80', '::1'), [], false), /IPv6/);
+  assert.throws(() => portWishes(binding('80', 'here'), [], false), /invalid IP address: here/);
 });
 
 test('a port is held until it is released; a range gives the first free one; its holder is named', async () => {
   using namespaces = new TestNamespaces('ports');
   const [host] = namespaces.pair('left', 'right');
-  using reservations = new Reservations(host);
+  using reservations = new Reservations(host, { logger: silentLogger() });
   const ports = new HostPorts(reservations);
   const user = (name: string): PortUser => ({ containerId: name, name });
   const wish: PortWish = {

@@ -1,6 +1,7 @@
 /** The published ports of plain containers: what users ask for, and from the host's reservations what they get. */
-import { hasCode } from '@skein/netlink';
-import { PortHeldError, type Reservations } from '../balancer/index.ts';
+import { isIP, isIPv6 } from 'node:net';
+import { hasCode, normalizeAddress } from '@skein/netlink';
+import { anyAddress, anyIpv6Address, PortHeldError, type Reservations } from '../balancer/index.ts';
 import { SkeinError } from '../common/index.ts';
 import type { PublishedPort } from './types.ts';
 
@@ -26,12 +27,21 @@ export class HostPorts {
     this.#reservations = reservations;
   }
 
-  /** @throws SkeinError Unknown in Docker's words, and with the holder's name, when all ports of the wish are taken. */
-  async hold(wish: PortWish, user: PortUser): Promise<PublishedPort> {
+  /**
+   * @param relayTo the container's IPv4 address: there goes what comes to an IPv6 address and no rule leads elsewhere.
+   * @throws SkeinError Unknown in Docker's words, and with the holder's name, when all ports of the wish are taken.
+   */
+  async hold(wish: PortWish, user: PortUser, relayTo?: string): Promise<PublishedPort> {
     const { protocol, containerPort, hostAddress } = wish;
     // Two ports of one container cannot have the same port of the host either.
     const owner = `${user.containerId} ${containerPort}/${protocol}`;
-    const asking = { protocol, address: hostAddress, owner, holder: `container ${user.name}` };
+    const asking = {
+      protocol,
+      address: hostAddress,
+      owner,
+      holder: `container ${user.name}`,
+      ...(relayTo !== undefined && { relayTo: { address: relayTo, port: containerPort } }),
+    };
     for (let port = wish.firstHostPort; port <= wish.lastHostPort; port++) {
       try {
         const hostPort = await this.#reservations.hold({ ...asking, port });
@@ -46,7 +56,7 @@ export class HostPorts {
         const endpoint = `${user.name} (${user.containerId.slice(0, 12)})`;
         throw new SkeinError(
           'Unknown',
-          `driver failed programming external connectivity on endpoint ${endpoint}: Bind for ${hostAddress}:${port} failed: ${why}`,
+          `driver failed programming external connectivity on endpoint ${endpoint}: Bind for ${isIPv6(hostAddress) ? `[${hostAddress}]` : hostAddress}:${port} failed: ${why}`,
           { cause: error },
         );
       }
@@ -63,8 +73,8 @@ const protocols: readonly string[] = ['tcp', 'udp', 'sctp'] satisfies PublishedP
 const highestPort = 65535;
 
 /**
- * Reads HostConfig.PortBindings, and for `--publish-all` the exposed ports. IPv6 host addresses lead nowhere yet.
- * @throws SkeinError InvalidArgument in Docker's words, Unimplemented for IPv6 host addresses.
+ * Reads HostConfig.PortBindings, and for `--publish-all` the exposed ports. All addresses of the host are those of IPv6,
+ * too: who asks for both has one port. @throws SkeinError InvalidArgument in Docker's words.
  */
 export function portWishes(
   bindings: Readonly<Record<string, readonly { HostIp: string; HostPort: string }[] | null>>,
@@ -75,25 +85,29 @@ export function portWishes(
   for (const [key, hosts] of Object.entries(bindings)) {
     const { protocol, port: containerPort } = parsePort(key);
     for (const { HostIp, HostPort } of hosts ?? []) {
-      if (HostIp.includes(':')) {
-        throw new SkeinError(
-          'Unimplemented',
-          `Skein does not publish on IPv6 addresses of plain containers: ${HostIp}`,
-        );
-      }
+      const hostAddress = hostAddressOf(HostIp);
+      const isAlsoAt = (address: string): boolean =>
+        (hosts ?? []).some((other) => hostAddressOf(other.HostIp) === address && other.HostPort === HostPort);
+      if (hostAddress === anyIpv6Address && isAlsoAt(anyAddress)) continue;
       const [first = '', last = first] = HostPort.split('-');
       const range = [first, last].map((text) => (text === '' ? 0 : numberOf(text, HostPort)));
       const [firstHostPort = 0, lastHostPort = 0] = range;
-      wishes.push({ protocol, containerPort, hostAddress: HostIp || '0.0.0.0', firstHostPort, lastHostPort });
+      wishes.push({ protocol, containerPort, hostAddress, firstHostPort, lastHostPort });
     }
   }
   if (!publishAll) return wishes;
   for (const key of exposed) {
     if (bindings[key] !== undefined) continue;
     const { protocol, port: containerPort } = parsePort(key);
-    wishes.push({ protocol, containerPort, hostAddress: '0.0.0.0', firstHostPort: 0, lastHostPort: 0 });
+    wishes.push({ protocol, containerPort, hostAddress: anyAddress, firstHostPort: 0, lastHostPort: 0 });
   }
   return wishes;
+}
+
+function hostAddressOf(text: string): string {
+  if (text === '') return anyAddress;
+  if (isIP(text) === 0) throw new SkeinError('InvalidArgument', `invalid IP address: ${text}`);
+  return normalizeAddress(text);
 }
 
 /** @param key `80/tcp`, `80`. */

@@ -1,20 +1,22 @@
 /** A plain container's networks on this host: places, sandbox, names and ports. Every step is safe to repeat. */
-import { NetworkNamespace } from '@skein/netlink';
-import { forgetFlows, forgetUntranslated } from '../balancer/index.ts';
+import { isIPv6 } from 'node:net';
+import { type Family, NetworkNamespace } from '@skein/netlink';
+import { anyIpv6Address, forgetFlows, forgetUntranslated } from '../balancer/index.ts';
 import type { LoadBalancer } from '../balancer/types.ts';
 import { errorText, type Logger, SkeinError } from '../common/index.ts';
 import type { ContainerRuntime, HostConfig } from '../container/types.ts';
 import { type Discovery, hostsFile, type ResolvConf, resolvConf } from '../discovery/index.ts';
-import { type ManagedTable, TableKeeper } from '../nftables/index.ts';
+import { TableKeeper } from '../nftables/index.ts';
 import { plainAddress, plainAddresses, subnetsOf } from '../overlay/index.ts';
 import type { EndpointSpec, EndpointState, OverlayDriver, SandboxState } from '../overlay/types.ts';
-import { applyRules, type BridgeRules, openBridgeFirewall, type Publication } from './bridge-firewall.ts';
+import { BridgeFirewall, type Publication } from './bridge-firewall.ts';
 import { addressesOf, type Bridges, defaultNetworkName } from './bridges.ts';
 import { HostPorts, portWishes } from './host-ports.ts';
 import { freePosition, type LivePlace, type NetworkRecord, type PlainRecord } from './record.ts';
-import type { BridgeEndpoint, NetworkAttacher, PlainNetworking } from './types.ts';
+import type { BridgeEndpoint, NetworkAttacher, PlainNetworking, PublishedPort } from './types.ts';
 
 const gatewayBridge = 'docker_gwbridge';
+const ipv6Loopback = '::1';
 /** Detaching is tried so often, with so long a pause, before the manager's own reaping is relied on. */
 const detachAttempts = { count: 20, pauseMs: 3_000 } as const;
 
@@ -40,20 +42,30 @@ export interface StartNetwork {
   readonly resolvConf: string;
 }
 
+/** Where published ports lead. */
+interface WayIn {
+  /** Plain address. */
+  readonly address: string;
+  /** The bridge that leads there. */
+  readonly bridge: string;
+}
+
 type PlacedEndpoint = Pick<EndpointState, 'id' | 'address' | 'ipv6Address' | 'mac'>;
 
 export class ContainerNetworking implements Disposable {
   readonly #parts: NetworkingParts;
   readonly #ports: HostPorts;
-  readonly #firewall: ManagedTable<BridgeRules>;
+  readonly #firewall: BridgeFirewall;
   readonly #tables: TableKeeper;
+  readonly #unwatch: () => void;
 
   constructor(parts: NetworkingParts) {
     this.#parts = parts;
     this.#ports = new HostPorts(parts.balancer.reservations);
-    this.#firewall = openBridgeFirewall(parts.host);
+    this.#firewall = BridgeFirewall.open(parts.host);
     this.#tables = new TableKeeper(parts.logger);
     this.#tables.keep(this.#firewall, 'of bridge networks');
+    this.#unwatch = parts.balancer.reservations.onIpv6(() => this.applyFirewall());
   }
 
   /** Makes everything that the container needs before it starts, or after a change of its networks. */
@@ -97,7 +109,7 @@ export class ContainerNetworking implements Disposable {
   async down(record: PlainRecord): Promise<void> {
     if (!record.up) return;
     const { discovery, overlay } = this.#parts;
-    const address = record.ports.length > 0 ? this.#wayIn(record)?.address : undefined;
+    const ways = record.ports.length > 0 ? [this.#wayIn(record), this.#wayIn(record, 'ipv6')] : [];
     for (const { live } of record.networks) this.#withdraw(record, live);
     await discovery.detach(record.containerId);
     this.#parts.balancer.detach(record.containerId);
@@ -108,7 +120,8 @@ export class ContainerNetworking implements Disposable {
     record.up = false;
     this.#parts.save(record);
     this.applyFirewall();
-    if (address !== undefined) forgetFlows(this.#parts.host, new Set([address]), this.#parts.logger);
+    const addresses = new Set(ways.flatMap((way) => way?.address ?? []));
+    forgetFlows(this.#parts.host, addresses, this.#parts.logger);
   }
 
   /** Takes the container off one network; the rest is as it was after the next `up`. */
@@ -128,7 +141,7 @@ export class ContainerNetworking implements Disposable {
     await this.#serve(record, sandbox, hostConfig);
     for (const port of record.ports) {
       const wish = { ...port, firstHostPort: port.hostPort, lastHostPort: port.hostPort };
-      await this.#ports.hold(wish, record).catch((error: unknown) => {
+      await this.#ports.hold(wish, record, this.#wayIn(record)?.address).catch((error: unknown) => {
         this.#parts.logger.error({ container: record.name, error: errorText(error) }, 'a published port is not held');
       });
     }
@@ -142,12 +155,13 @@ export class ContainerNetworking implements Disposable {
       ports: record.ports,
       endpoints: record.networks.map(({ networkId, networkName, target, request, live }) => {
         const endpoint = live && this.#endpointOf(record, live);
-        const gateway = live?.kind === 'bridge' ? (this.#parts.bridges.get(live.networkId)?.gateway ?? '') : '';
+        const bridge = live?.kind === 'bridge' ? this.#parts.bridges.get(live.networkId) : undefined;
+        const gateways = { gateway: bridge?.gateway ?? '', ipv6Gateway: bridge?.ipv6?.gateway ?? '' };
         return {
           networkName: networkName || target,
           networkId,
           requested: request,
-          endpoint: endpoint && { ...endpoint, gateway },
+          endpoint: endpoint && { ...endpoint, ...gateways },
         };
       }),
     };
@@ -164,16 +178,30 @@ export class ContainerNetworking implements Disposable {
   /** Makes the nft table say what the records say. */
   applyFirewall(): void {
     const publications = [...this.#parts.records()].flatMap((record) => {
-      if (!record.up || record.ports.length === 0) return [];
-      const way = this.#wayIn(record);
-      return way ? record.ports.map((port): Publication => ({ ...port, ...way })) : [];
+      return record.up ? record.ports.flatMap((port) => this.#publicationsOf(record, port)) : [];
     });
-    applyRules(this.#firewall, { networks: this.#parts.bridges.list(), publications });
-    this.#parts.bridges.routeLoopback(new Set(publications.map(({ bridge }) => bridge)));
+    this.#firewall.apply({ networks: this.#parts.bridges.list(), publications });
+    const ofIpv4 = publications.filter(({ address }) => !isIPv6(address));
+    this.#parts.bridges.routeLoopback(new Set(ofIpv4.map(({ bridge }) => bridge)));
+  }
+
+  /** Where the rules lead a port, in each family that it is published in. */
+  #publicationsOf(record: PlainRecord, port: PublishedPort): Publication[] {
+    const { hostAddress, protocol, hostPort } = port;
+    const ipv4 = isIPv6(hostAddress) ? undefined : this.#wayIn(record);
+    const place = { protocol, address: hostAddress, port: hostPort };
+    // What comes to ::1 cannot leave the host: the relay has it.
+    const isLed = hostAddress !== ipv6Loopback && this.#parts.balancer.reservations.holdsIpv6(place);
+    const ipv6 = isLed ? this.#wayIn(record, 'ipv6') : undefined;
+    return [
+      ...(ipv4 ? [{ ...port, ...ipv4 }] : []),
+      ...(ipv6 ? [{ ...port, ...ipv6, hostAddress: isIPv6(hostAddress) ? hostAddress : anyIpv6Address }] : []),
+    ];
   }
 
   /** Stops looking after the rules, which stay for the next daemon. */
   [Symbol.dispose](): void {
+    this.#unwatch();
     this.#tables[Symbol.dispose]();
     this.#firewall[Symbol.dispose]();
   }
@@ -221,6 +249,7 @@ export class ContainerNetworking implements Disposable {
         : [],
     );
     const wayOut = this.#bridgeOut(record);
+    const ipv6WayOut = this.#bridgeOut(record, 'ipv6');
     const gateway = wayOut === undefined && overlays.some(({ network }) => !network.internal);
     if (!gateway) record.gatewayPosition = undefined;
     else record.gatewayPosition ??= freePosition(record);
@@ -236,28 +265,28 @@ export class ContainerNetworking implements Disposable {
     for (const network of record.networks) {
       const bridge = network.live?.kind === 'bridge' ? bridges.get(network.live.networkId) : undefined;
       if (network.live?.kind !== 'bridge' || !bridge) continue;
-      const isWayOut = network === wayOut;
+      const isWayOut = { ipv4: network === wayOut, ipv6: network === ipv6WayOut };
       const { position } = network;
       bridges.attach(namespace, bridge, network.live.endpoint, { position, isWayOut, owner: record.containerId });
     }
     return sandbox;
   }
 
-  /** The first bridge that leads outside. */
-  #bridgeOut(record: PlainRecord): NetworkRecord | undefined {
-    return record.networks.find(
-      ({ live }) => live?.kind === 'bridge' && this.#parts.bridges.get(live.networkId)?.internal === false,
-    );
+  /** The first bridge that leads outside, in packets of the family. */
+  #bridgeOut(record: PlainRecord, family: Family = 'ipv4'): NetworkRecord | undefined {
+    return record.networks.find(({ live }) => {
+      const bridge = live?.kind === 'bridge' ? this.#parts.bridges.get(live.networkId) : undefined;
+      return bridge?.internal === false && (family === 'ipv4' || bridge.ipv6 !== undefined);
+    });
   }
 
   /** Where published ports lead: to the container on a bridge, or on docker_gwbridge. */
-  #wayIn(record: PlainRecord): { address: string; bridge: string } | undefined {
-    const live = this.#bridgeOut(record)?.live;
+  #wayIn(record: PlainRecord, family: Family = 'ipv4'): WayIn | undefined {
+    const live = this.#bridgeOut(record, family)?.live;
     const bridge = live?.kind === 'bridge' ? this.#parts.bridges.get(live.networkId) : undefined;
-    if (live?.kind === 'bridge' && bridge)
-      return { address: plainAddress(live.endpoint.address), bridge: bridge.bridge };
+    if (live?.kind === 'bridge' && bridge) return wayTo(live.endpoint, family, bridge.bridge);
     const gateway = this.#parts.overlay.sandbox(record.containerId)?.gateway;
-    return gateway && { address: plainAddress(gateway.address), bridge: gatewayBridge };
+    return gateway && wayTo(gateway, family, gatewayBridge);
   }
 
   #endpointOf(record: PlainRecord, live: LivePlace): PlacedEndpoint | undefined {
@@ -303,9 +332,10 @@ export class ContainerNetworking implements Disposable {
 
   async #openPorts(record: PlainRecord, hostConfig: HostConfig, exposed: readonly string[]): Promise<void> {
     const wishes = portWishes(hostConfig.PortBindings ?? {}, exposed, hostConfig.PublishAllPorts ?? false);
-    if (wishes.length === 0 || !this.#wayIn(record)) return;
+    const way = this.#wayIn(record);
+    if (wishes.length === 0 || !way) return;
     try {
-      for (const wish of wishes) record.ports.push(await this.#ports.hold(wish, record));
+      for (const wish of wishes) record.ports.push(await this.#ports.hold(wish, record, way.address));
     } catch (error) {
       this.#closePorts(record);
       throw error;
@@ -374,6 +404,15 @@ export class ContainerNetworking implements Disposable {
       return { address: host, names: [name] };
     });
   }
+}
+
+function wayTo(
+  endpoint: { address: string; ipv6Address?: string | undefined },
+  family: Family,
+  bridge: string,
+): WayIn | undefined {
+  const cidr = family === 'ipv4' ? endpoint.address : endpoint.ipv6Address;
+  return cidr === undefined ? undefined : { address: plainAddress(cidr), bridge };
 }
 
 function filled(list: readonly string[] | undefined): readonly string[] | undefined {

@@ -31,9 +31,19 @@ export type PortProtocol = 'tcp' | 'udp' | 'sctp';
 export interface PublishedPort {
   readonly protocol: PortProtocol;
   readonly containerPort: number;
-  /** `0.0.0.0`: all addresses of the host. */
+  /** `0.0.0.0`: all addresses of the host, `::`: all of IPv6. */
   readonly hostAddress: string;
   readonly hostPort: number;
+}
+
+/** What a bridge network has of one family. */
+export interface BridgeSubnet {
+  /** CIDR. */
+  readonly subnet: string;
+  /** Plain address. */
+  readonly gateway: string;
+  /** CIDR within the subnet that addresses are taken from. */
+  readonly ipRange?: string | undefined;
 }
 
 /** A bridge network of this host. */
@@ -46,6 +56,8 @@ export interface BridgeNetwork {
   readonly gateway: string;
   /** CIDR within the subnet that addresses are taken from. */
   readonly ipRange?: string | undefined;
+  /** On a network with IPv6. */
+  readonly ipv6?: BridgeSubnet | undefined;
   /** Name of the link. */
   readonly bridge: string;
   readonly internal: boolean;
@@ -62,6 +74,8 @@ export interface BridgeNetworkCreate {
   readonly subnet?: string | undefined;
   readonly gateway?: string | undefined;
   readonly ipRange?: string | undefined;
+  /** Undefined = no IPv6; without a subnet a unique local one (RFC 4193). */
+  readonly ipv6?: Partial<BridgeSubnet> | undefined;
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly labels: Readonly<Record<string, string>>;
@@ -74,6 +88,8 @@ export interface BridgeEndpoint {
   readonly id: string;
   /** CIDR. */
   readonly address: string;
+  /** CIDR, on a network with IPv6. */
+  readonly ipv6Address?: string | undefined;
   readonly mac: string;
   /** The veth's end on the bridge. */
   readonly portName: string;
@@ -92,6 +108,7 @@ export interface PlainEndpoint {
         readonly ipv6Address?: string | undefined;
         readonly mac: string;
         readonly gateway: string;
+        readonly ipv6Gateway: string;
       }
     | undefined;
 }

@@ -20,6 +20,8 @@ export interface EndpointPlan {
   readonly port: BridgePort;
   /** Plain address of the default route's gateway. */
   readonly gateway?: string;
+  /** The same of IPv6. */
+  readonly ipv6Gateway?: string | undefined;
   /** Ways to the network's other subnets. */
   readonly routes?: readonly SubnetRoute[];
 }
@@ -32,6 +34,7 @@ export interface SubnetRoute {
 }
 
 const defaultRoute = '0.0.0.0/0';
+const ipv6DefaultRoute = '::/0';
 
 /**
  * Makes the endpoint in `container` and its other end in `bridgeNamespace`. What is right is left alone, so that a
@@ -58,6 +61,8 @@ export function ensureEndpoint(
   }
   inside.links.set(index, { up: true });
   if (plan.gateway !== undefined) inside.routes.replace({ destination: defaultRoute, gateway: plan.gateway, index });
+  if (plan.ipv6Gateway !== undefined)
+    inside.routes.replace({ destination: ipv6DefaultRoute, gateway: plan.ipv6Gateway, index });
   for (const route of plan.routes ?? []) inside.routes.replace({ ...route, index });
 }
 

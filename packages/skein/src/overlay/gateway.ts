@@ -8,6 +8,7 @@ import { newHexId, SkeinError } from '../common/index.ts';
 import type { ManagedTable } from '../nftables/index.ts';
 import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
 import { type GatewayRules, openGatewayFirewall } from './firewall.ts';
+import { distrustAdvertisements } from './ipv6.ts';
 import { containerInterfaceName, gatewayBridgeName, linkAlias, plainAddress, randomMac } from './names.ts';
 import { newEndpoint } from './sandbox-plan.ts';
 import type { OverlayState, StoredEndpoint, StoredGateway } from './state.ts';
@@ -156,6 +157,7 @@ export class Gateway implements Disposable {
       route.links.get(gatewayBridgeName) ??
       route.links.create({ kind: 'bridge', name: gatewayBridgeName, mac: randomMac(), alias, up: true });
     if (!bridge.up || bridge.alias !== alias) route.links.set(bridge.index, { up: true, alias });
+    distrustAdvertisements(this.#host, gatewayBridgeName);
     const { length, broadcast } = Prefix.parse(stored.subnet);
     const present = route.addresses.list({ index: bridge.index, family: 'ipv4' });
     if (!present.some((entry) => entry.address === stored.gateway && entry.prefixLength === length)) {

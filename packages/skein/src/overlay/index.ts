@@ -9,6 +9,7 @@
  */
 export { createOverlayDriver, type OverlayDriverOptions } from './driver.ts';
 export { type EndpointPlan, ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
+export { distrustAdvertisements, ensureIpv6Address, ensureIpv6Forwarding } from './ipv6.ts';
 export {
   containerInterfaceName,
   linkAlias,

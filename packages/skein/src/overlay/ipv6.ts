@@ -44,6 +44,39 @@ export function ensureIpv6Address(
   route.addresses.replace({ index, address, prefixLength, skipDuplicateDetection: true });
 }
 
+/** A router believes no advertisements, unless it is told to with this value. */
+const acceptRaAsRouter = '2';
+const forwarding = 'net.ipv6.conf.all.forwarding';
+
+/**
+ * Has the host pass on packets of IPv6. What it has learned from router advertisements stays: the kernel would forget it,
+ * and learn no more. @throws SkeinError FailedPrecondition when the kernel has no IPv6.
+ */
+export function ensureIpv6Forwarding(host: NetworkNamespace, route: RouteSocket): void {
+  try {
+    if (readSysctl(host, forwarding) === '1') return;
+    const learned = route.routes.list({ family: 'ipv6' }).filter(({ protocol }) => protocol === 'ra');
+    const advertised = new Set(learned.map(({ index }) => index));
+    for (const { name } of route.links.list().filter(({ index }) => advertised.has(index))) {
+      const path = `net/ipv6/conf/${name}/accept_ra`;
+      if (readSysctl(host, path) === '1') writeSysctl(host, path, acceptRaAsRouter);
+    }
+    writeSysctl(host, forwarding, 1);
+  } catch (cause) {
+    if (!hasCode(cause, 'ENOENT')) throw cause;
+    throw new SkeinError('FailedPrecondition', 'IPv6 cannot be passed on: this kernel has no IPv6', { cause });
+  }
+}
+
+/** Has the host believe no router advertisements from containers on a bridge. No error when the kernel has no IPv6. */
+export function distrustAdvertisements(host: NetworkNamespace, bridge: string): void {
+  try {
+    ensureSetting(host, bridge, 'accept_ra', '0');
+  } catch (error) {
+    if (!(error instanceof SkeinError)) throw error;
+  }
+}
+
 function ensureSetting(namespace: NetworkNamespace, link: string, setting: string, value: string): void {
   const path = `net/ipv6/conf/${link}/${setting}`;
   try {

@@ -3,6 +3,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import * as z from 'zod';
 import { errorText, SkeinError } from '../../common/index.ts';
 import type { Filters } from '../../container/types.ts';
+import type { BridgeSubnet } from '../../local/types.ts';
 import { endpointRequest, endpointSettings } from '../convert/container-create.ts';
 import { networkCreateToSpec } from '../convert/network.ts';
 import { invalid, notBuilt } from '../errors.ts';
@@ -206,28 +207,38 @@ async function createNetwork(engine: Engine, call: Call): Promise<Reply> {
 
 async function createBridge(engine: Engine, body: z.infer<typeof createBody>): Promise<Reply> {
   if (body.Name === '') throw new SkeinError('Unknown', 'invalid name: ');
-  if (body.EnableIPv6) throw notBuilt('Skein gives bridge networks IPv4 addresses only.');
   if (engine.local.bridges().some(({ name }) => name === body.Name)) {
     throw new SkeinError('Conflict', `network with name ${body.Name} already exists`);
   }
-  const [config, ...more] = body.IPAM?.Config ?? [];
-  if (more.length > 0) throw notBuilt('Skein gives a bridge network one subnet.');
-  for (const subnet of [config?.Subnet, config?.IPRange]) {
+  const configs = body.IPAM?.Config ?? [];
+  for (const subnet of configs.flatMap(({ Subnet, IPRange }) => [Subnet, IPRange])) {
     if (subnet && !isCidr(subnet)) {
       throw new SkeinError('Unknown', `Invalid subnet ${subnet} : invalid CIDR address: ${subnet}`);
     }
   }
+  const isIpv6 = ({ Subnet, Gateway }: (typeof configs)[number]): boolean => `${Subnet}${Gateway}`.includes(':');
+  const [config, ...more] = configs.filter((each) => !isIpv6(each));
+  const [ipv6, ...moreIpv6] = configs.filter(isIpv6);
+  if (more.length + moreIpv6.length > 0) throw notBuilt('Skein gives a bridge network one subnet of each family.');
+  if (ipv6 !== undefined && !body.EnableIPv6) {
+    throw invalid(`network ${body.Name}: subnet ${ipv6.Subnet} is IPv6: enable it with --ipv6`);
+  }
   const id = await engine.local.createBridge({
     name: body.Name,
-    subnet: config?.Subnet || undefined,
-    gateway: config?.Gateway || undefined,
-    ipRange: config?.IPRange || undefined,
+    ...half(config),
+    ...(body.EnableIPv6 && { ipv6: half(ipv6) }),
     internal: body.Internal,
     attachable: body.Attachable,
     labels: body.Labels,
     options: body.Options,
   });
   return json({ Id: id, Warning: '' }, 201);
+}
+
+/** What a bridge network is asked to have of one family. */
+function half(config: { Subnet: string; Gateway: string; IPRange: string } | undefined): Partial<BridgeSubnet> {
+  const { Subnet: subnet, Gateway: gateway, IPRange: ipRange } = config ?? {};
+  return { ...(subnet && { subnet }), ...(gateway && { gateway }), ...(ipRange && { ipRange }) };
 }
 
 /** The control; where this node is no manager, dockerd refuses to create a network with 403. */

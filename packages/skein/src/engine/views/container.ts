@@ -148,6 +148,7 @@ function plainNetworks(engine: Engine, plain: PlainNetworking, id: string, apiVe
         Gateway: endpoint?.gateway ?? '',
         IPAddress: address,
         IPPrefixLen: Number(prefix),
+        IPv6Gateway: endpoint?.ipv6Gateway ?? '',
         ...globalIpv6(endpoint?.ipv6Address),
       };
       return [networkName, settings];

@@ -3,7 +3,7 @@
  * host; docker_gwbridge; and Docker's two predefined ones that need no driver, `host` and `none`.
  */
 import { createHash } from 'node:crypto';
-import type { BridgeNetwork } from '../../local/types.ts';
+import type { BridgeNetwork, BridgeSubnet } from '../../local/types.ts';
 import type { GatewayNetwork, LocalNetwork } from '../../overlay/types.ts';
 import type { Network } from '../../swarm/gen/objects_pb.js';
 import { formatTime } from '../convert/values.ts';
@@ -207,8 +207,14 @@ function containerEntry(
 const peersOf = (local: LocalNetwork): JsonObject[] =>
   local.peers.map(({ name, address }) => ({ Name: name, IP: address }));
 
+const bridgeConfig = ({ subnet, gateway, ipRange }: BridgeSubnet): JsonObject => ({
+  Subnet: subnet,
+  ...(ipRange && { IPRange: ipRange }),
+  Gateway: gateway,
+});
+
 function bridgeView(engine: Engine, network: BridgeNetwork): NetworkView {
-  const { id, name, labels, created, subnet, gateway, ipRange } = network;
+  const { id, name, labels, created, ipv6 } = network;
   const endpoints = engine.local.bridgeEndpoints(id);
   const members = {
     Name: name,
@@ -216,11 +222,8 @@ function bridgeView(engine: Engine, network: BridgeNetwork): NetworkView {
     Created: created,
     Scope: 'local',
     Driver: 'bridge',
-    IPAM: {
-      Driver: 'default',
-      Options: null,
-      Config: [{ Subnet: subnet, ...(ipRange && { IPRange: ipRange }), Gateway: gateway }],
-    },
+    EnableIPv6: ipv6 !== undefined,
+    IPAM: { Driver: 'default', Options: null, Config: [network, ...(ipv6 ? [ipv6] : [])].map(bridgeConfig) },
     Internal: network.internal,
     Attachable: network.attachable,
     Options: network.options,
