@@ -24,6 +24,7 @@ import { OverlayState, type StoredSandbox } from './state.ts';
 import { hasGrown, validateEndpoint } from './subnets.ts';
 import type {
   ClusterAttachment,
+  EndpointSpec,
   GatewayNetwork,
   LocalNetwork,
   OverlayDriver,
@@ -111,11 +112,15 @@ class Driver implements OverlayDriver {
   }
 
   async createSandbox(given: SandboxSpec): Promise<SandboxState> {
-    const spec = this.#current(given);
-    for (const endpoint of spec.endpoints) validateEndpoint(endpoint);
+    const wanted = withNetworks(given, (network) => this.#networks.current(network));
+    for (const endpoint of wanted.endpoints) validateEndpoint(endpoint);
     return this.#queue.run(async () => {
-      for (const { network } of spec.endpoints) await this.#grow(network);
-      const existing = this.#sandboxes.get(spec.containerId);
+      const existing = this.#sandboxes.get(given.containerId);
+      const isPresent = ({ network, address }: EndpointSpec): boolean =>
+        existing?.spec.endpoints.some((other) => other.network.id === network.id && other.address === address) ?? false;
+      // A container that is on the network already stays on it as it is here; `growAll` sees to the rest.
+      for (const endpoint of wanted.endpoints) if (!isPresent(endpoint)) await this.#grow(endpoint.network);
+      const spec = withNetworks(wanted, (network) => this.#networks.here(network.id) ?? network);
       const stored = planSandbox(spec, existing, () =>
         this.#gateway.allocate(addressesOf([...this.#sandboxes.values()].flatMap(({ gateway }) => gateway ?? []))),
       );
@@ -183,7 +188,8 @@ class Driver implements OverlayDriver {
     const adopted: StoredSandbox[] = [];
     for (const [containerId, stored] of state.sandboxes.all()) {
       // The network's own record says what it has here: a sandbox's may be from before it grew, or be ahead of it.
-      const renewed = withNetworks(renewSandbox(stored), (network) => networks.get(network.id)?.network ?? network);
+      const spec = withNetworks(stored.spec, (network) => networks.get(network.id)?.network ?? network);
+      const renewed = renewSandbox({ ...stored, spec });
       this.#sandboxes.set(containerId, renewed);
       const isWhole = stored.spec.endpoints.every(({ network }) => networks.has(network.id));
       const isRunning = containerIds.has(containerId) && namespaces.has(containerNamespaceName(stored.sandboxId));
@@ -228,14 +234,6 @@ class Driver implements OverlayDriver {
     }
   }
 
-  #current(spec: SandboxSpec): SandboxSpec {
-    const endpoints = spec.endpoints.map((endpoint) => ({
-      ...endpoint,
-      network: this.#networks.current(endpoint.network),
-    }));
-    return { ...spec, endpoints };
-  }
-
   /** @returns the networks that have more subnets than they, or a sandbox on them, have on this host. */
   #outgrown(): OverlayNetwork[] {
     const networks = this.#networks.list().map(({ network }) => network);
@@ -268,7 +266,8 @@ class Driver implements OverlayDriver {
     await this.#networks.grow(network);
     for (const [containerId, stored] of this.#sandboxes) {
       if (!stored.spec.endpoints.some((endpoint) => hasGrown(endpoint.network, network))) continue;
-      const grown = withNetworks(stored, (before) => (hasGrown(before, network) ? network : before));
+      const spec = withNetworks(stored.spec, (before) => (hasGrown(before, network) ? network : before));
+      const grown = { ...stored, spec };
       if (!(await this.#repairAdopted(grown))) continue;
       this.#sandboxes.set(containerId, grown);
       this.#host.state.sandboxes.put(containerId, grown);

@@ -35,6 +35,11 @@ export class LocalNetworks {
     return this.#networks.has(networkId);
   }
 
+  /** @returns the network with the subnets that it has on this host. */
+  here(networkId: string): OverlayNetwork | undefined {
+    return this.#networks.get(networkId)?.network;
+  }
+
   ids(): string[] {
     return [...this.#networks.keys()];
   }

@@ -60,12 +60,9 @@ export const renewSandbox = (stored: StoredSandbox): StoredSandbox => ({
 });
 
 /** @returns the sandbox with each network as `current` says it is now. */
-export function withNetworks(
-  stored: StoredSandbox,
-  current: (network: OverlayNetwork) => OverlayNetwork,
-): StoredSandbox {
-  const endpoints = stored.spec.endpoints.map((endpoint) => ({ ...endpoint, network: current(endpoint.network) }));
-  return { ...stored, spec: { ...stored.spec, endpoints } };
+export function withNetworks(spec: SandboxSpec, current: (network: OverlayNetwork) => OverlayNetwork): SandboxSpec {
+  const endpoints = spec.endpoints.map((endpoint) => ({ ...endpoint, network: current(endpoint.network) }));
+  return { ...spec, endpoints };
 }
 
 /** A sandbox's endpoints with their networks and places. */
