@@ -23,6 +23,7 @@ const patient = [
   'interop-migration',
   'interop-hostile',
   'dual-stack',
+  'underlay6',
   'fields',
   'lab',
   'scope',

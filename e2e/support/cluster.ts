@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Lab } from '../../packages/skein/src/lab/index.ts';
+import { Lab, type UnderlayKind } from '../../packages/skein/src/lab/index.ts';
 import { importArguments, writeUbuntuRootfs } from './ubuntu.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -42,15 +42,15 @@ export class Cluster implements AsyncDisposable {
   static async start(
     name: string,
     nodes: number,
-    options: { daemons?: boolean; image?: boolean; skein?: readonly string[] } = {},
+    options: { daemons?: boolean; image?: boolean; skein?: readonly string[]; underlay?: UnderlayKind } = {},
   ): Promise<Cluster> {
     const skein = options.skein ?? [skeinBinary];
     const lab = new Lab({ name, skein, logLevel: process.env.SKEIN_LOG_LEVEL ?? 'info' });
     await lab.down();
-    await lab.up({ nodes, ...(options.daemons === undefined ? {} : { daemons: options.daemons }) });
+    const { daemons = true, underlay = 'ipv4' } = options;
+    await lab.up({ nodes, daemons, underlay });
     const cluster = new Cluster(lab);
-    if (options.image !== false && options.daemons !== false)
-      await cluster.importUbuntu(lab.hosts().map((host) => host.name));
+    if (options.image !== false && daemons) await cluster.importUbuntu(lab.hosts().map((host) => host.name));
     return cluster;
   }
 

@@ -29,7 +29,7 @@ function assemble(layers: readonly Layer[]): Frame {
   let frame: Frame = { sourceMac: '', destinationMac: '' };
   for (const [index, layer] of layers.entries()) {
     if (layer.type === 'ethernet') frame = { sourceMac: layer.source, destinationMac: layer.destination };
-    else if (layer.type === 'ipv4')
+    else if (layer.type === 'ipv4' || layer.type === 'ipv6')
       frame = { ...frame, sourceIp: layer.source, destinationIp: layer.destination, ttl: layer.ttl };
     else if (layer.type === 'udp') frame = { ...frame, udp: layer };
     else if (layer.type === 'icmp')

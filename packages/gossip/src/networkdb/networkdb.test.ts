@@ -49,3 +49,22 @@ test('two nodes over real sockets share a network, and a key rotation does not p
   await until('left', () => second.peers().some(({ state }) => state === 'left'));
   assert.deepEqual(seen, ['create early', 'create late', 'update early', 'delete early deleted']);
 });
+
+test('nodes of both families gossip with each other when they are bound everywhere', async () => {
+  const bound = (advertiseAddress: string) => new NetworkDB({ ...options, bindAddress: '0.0.0.0', advertiseAddress });
+  await using first = bound('::1');
+  await using second = bound('0:0::1');
+  await using third = bound('127.0.0.1');
+  for (const db of [first, second, third]) await db.start();
+  assert.equal(await second.bootstrap([`[::1]:${first.address.port}`]), 1);
+  assert.equal(await third.bootstrap([`[0::1]:${second.address.port}`]), 1);
+  const addresses = [`[::1]:${first.address.port}`, `[::1]:${second.address.port}`, `127.0.0.1:${third.address.port}`];
+  for (const [index, db] of [first, second, third].entries())
+    await until(`node ${index} knows the others`, () =>
+      addresses.every((address, other) => other === index || db.peers().some((peer) => peer.address === address)),
+    );
+  await Promise.all([first, second, third].map((db) => db.joinNetwork('net')));
+  third.createEntry('endpoint_table', 'net', 'key', Buffer.from('value'));
+  for (const db of [first, second])
+    await until('the entry is everywhere', () => db.getEntry('endpoint_table', 'net', 'key') !== undefined);
+});

@@ -8,7 +8,7 @@ import type { NetworkDBConfig } from './config.ts';
 export interface NetworkDBOptions {
   /** Name in the cluster, 12 random hex characters by default. Never re-use one: it is new at every start. */
   readonly nodeName?: string;
-  /** IP to bind; 0.0.0.0 by default. */
+  /** IP to bind; 0.0.0.0 by default, which stands for all addresses of both families, as `::` does. */
   readonly bindAddress?: string;
   /** IP at which the others reach this node; the bind address by default. */
   readonly advertiseAddress?: string;

@@ -1,6 +1,6 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net';
+import { connect, createServer, isIPv4, isIPv6, type Server, type Socket } from 'node:net';
 import { type Logger, silentLogger } from '../runtime/index.ts';
 import { type Address, formatAddress } from '../wire/index.ts';
 import type { Stream, Transport } from './types.ts';
@@ -15,29 +15,57 @@ export interface SocketFactory {
   connectTcp(to: Address): Socket;
 }
 
+/** As in Go, either of them stands for all addresses of both families. */
+const allAddresses: readonly string[] = ['0.0.0.0', '::'];
+
 /** Sockets in the network namespace of the process. */
 export const systemSockets: SocketFactory = {
-  async bindUdp({ host, port }) {
-    const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4');
-    try {
-      const bound = once(socket, 'listening');
-      socket.bind(port, host);
-      await bound;
-      return socket;
-    } catch (error) {
-      socket.close();
-      throw error;
-    }
-  },
-  async listenTcp({ host, port }) {
-    const server = createServer();
-    const listening = once(server, 'listening');
-    server.listen({ host, port, backlog: 128 });
-    await listening;
-    return server;
-  },
+  bindUdp: ({ host, port }) => bindEither(host, (address) => bindUdp(address, port)),
+  listenTcp: ({ host, port }) => bindEither(host, (address) => listenTcp(address, port)),
   connectTcp: (to) => connect({ host: to.host, port: to.port }),
 };
+
+/** A socket for all addresses is of IPv6 and takes IPv4 as well, unless the kernel has no IPv6. */
+async function bindEither<T>(host: string, bind: (host: string) => Promise<T>): Promise<T> {
+  if (!allAddresses.includes(host)) return bind(host);
+  try {
+    return await bind('::');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT')) throw error;
+    return bind('0.0.0.0');
+  }
+}
+
+async function bindUdp(host: string, port: number): Promise<UdpSocket> {
+  const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4');
+  try {
+    const bound = once(socket, 'listening');
+    socket.bind(port, host);
+    await bound;
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+}
+
+async function listenTcp(host: string, port: number): Promise<Server> {
+  const server = createServer();
+  const listening = once(server, 'listening');
+  server.listen({ host, port, backlog: 128 });
+  await listening;
+  return server;
+}
+
+/** What stands before an IPv4 address in a socket of IPv6 (RFC 4291 section 2.5.5.2). */
+const mappedPrefix = '::ffff:';
+
+const toMapped = (host: string): string => (isIPv4(host) ? `${mappedPrefix}${host}` : host);
+
+function fromMapped(host: string): string {
+  const plain = host.startsWith(mappedPrefix) ? host.slice(mappedPrefix.length) : host;
+  return isIPv4(plain) ? plain : host;
+}
 
 /** More open connections than memberlist takes push/pulls at a time (128): the protocol refuses above its own bound. */
 const MAX_CONNECTIONS = 256;
@@ -45,7 +73,7 @@ const MAX_CONNECTIONS = 256;
 const PORT_ATTEMPTS = 10;
 
 export interface NetTransportOptions {
-  /** IP to bind, e.g. `0.0.0.0`. */
+  /** IP to bind; `0.0.0.0` and `::` are all addresses of both families. */
   readonly host: string;
   /** UDP and TCP port; 0 takes a free one. */
   readonly port: number;
@@ -57,6 +85,7 @@ export interface NetTransportOptions {
 export class NetTransport implements Transport {
   readonly address: Address;
   readonly #udp: UdpSocket;
+  readonly #isUdp6: boolean;
   readonly #server: Server;
   readonly #sockets: SocketFactory;
   readonly #logger: Logger;
@@ -66,6 +95,7 @@ export class NetTransport implements Transport {
 
   private constructor(udp: UdpSocket, server: Server, address: Address, sockets: SocketFactory, logger: Logger) {
     this.#udp = udp;
+    this.#isUdp6 = udp.address().family === 'IPv6';
     this.#server = server;
     this.address = address;
     this.#sockets = sockets;
@@ -94,13 +124,13 @@ export class NetTransport implements Transport {
 
   sendPacket(to: Address, bytes: Uint8Array): void {
     if (this.#closed) return;
-    this.#udp.send(bytes, to.port, to.host, (error) => {
+    this.#udp.send(bytes, to.port, this.#isUdp6 ? toMapped(to.host) : to.host, (error) => {
       if (error) this.#logger.debug('packet not sent', { to: formatAddress(to), error });
     });
   }
 
   onPacket(handler: (from: Address, bytes: Uint8Array) => void): void {
-    this.#udp.on('message', (bytes, from) => handler({ host: from.address, port: from.port }, bytes));
+    this.#udp.on('message', (bytes, from) => handler({ host: fromMapped(from.address), port: from.port }, bytes));
   }
 
   async dial(to: Address, signal: AbortSignal): Promise<Stream> {
@@ -122,7 +152,7 @@ export class NetTransport implements Transport {
 
   onStream(handler: (stream: Stream) => void): void {
     this.#server.on('connection', (socket) => {
-      handler(this.#adopt(socket, { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }));
+      handler(this.#adopt(socket, { host: fromMapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }));
     });
   }
 

@@ -11,8 +11,8 @@ interface Setup {
   wait<T>(settled: Promise<T>): Promise<T>;
 }
 
-function real(): Setup {
-  return { open: () => NetTransport.open({ host: '127.0.0.1', port: 0 }), wait: (settled) => settled };
+function real(host: string): Setup {
+  return { open: () => NetTransport.open({ host, port: 0 }), wait: (settled) => settled };
 }
 
 function simulated(): Setup {
@@ -39,7 +39,13 @@ async function readAll(stream: Stream): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-for (const [name, setup] of Object.entries({ NetTransport: real, ByteTransport: simulated })) {
+const setups = {
+  NetTransport: () => real('127.0.0.1'),
+  'NetTransport over IPv6': () => real('::1'),
+  ByteTransport: simulated,
+};
+
+for (const [name, setup] of Object.entries(setups)) {
   test(`${name} delivers packets with their sender's address`, async () => {
     const { open, wait } = setup();
     const [a, b] = [await open(), await open()];
@@ -90,3 +96,27 @@ for (const [name, setup] of Object.entries({ NetTransport: real, ByteTransport: 
     await Promise.all([a.close(), a.close(), b.close()]);
   });
 }
+
+test('a transport that is bound everywhere speaks with peers of both families, and knows them by their own addresses', async () => {
+  const everywhere = await NetTransport.open({ host: '0.0.0.0', port: 0 });
+  const { port } = everywhere.address;
+  for (const host of ['127.0.0.1', '::1']) {
+    const peer = await NetTransport.open({ host, port: 0 });
+    const packet = (at: Transport) =>
+      new Promise<Address>((resolve) => {
+        at.onPacket(resolve);
+      });
+    const atEverywhere = packet(everywhere);
+    peer.sendPacket({ host, port }, Buffer.from('hello'));
+    assert.deepEqual(await atEverywhere, peer.address);
+    const atPeer = packet(peer);
+    everywhere.sendPacket(peer.address, Buffer.from('hello'));
+    assert.deepEqual(await atPeer, { host, port });
+    const accepted = new Promise<Stream>((resolve) => everywhere.onStream(resolve));
+    const dialled = await peer.dial({ host, port }, AbortSignal.timeout(5_000));
+    assert.equal((await accepted).remote.host, host);
+    dialled.destroy();
+    await peer.close();
+  }
+  await everywhere.close();
+});

@@ -12,14 +12,23 @@ export function formatAddress({ host, port }: Address): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Reads `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 literal. Throws `RangeError` for anything else. */
+/**
+ * Reads `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 literal, which comes out in its shortest form. Throws
+ * `RangeError` for anything else.
+ */
 export function parseAddress(text: string, defaultPort: number): Address {
-  if (isIPv6(text)) return { host: text, port: defaultPort };
+  if (isIPv6(text)) return { host: canonical(text), port: defaultPort };
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
   if (!host || port > 0xffff || (match?.[1] && !isIPv6(host))) throw new RangeError(`"${text}" is no address`);
-  return { host, port };
+  return { host: match?.[1] ? canonical(host) : host, port };
+}
+
+/** A zone (`%eth0`) stays: it says over which link a link-local address is. */
+function canonical(host: string): string {
+  const [address = '', ...zone] = host.split('%');
+  return [ipFromBytes(ipToBytes(address)), ...zone].join('%');
 }
 
 const IPV4_LENGTH = 4;

@@ -196,6 +196,8 @@ test('addresses: four bytes for IPv4, mapped ones read as IPv4, IPv6 in its shor
   assert.equal(ipFromBytes(ipToBytes('1:0:2:0:3:0:4:0')), '1:0:2:0:3:0:4:0');
   assert.throws(() => ipFromBytes(EMPTY), { code: 'malformed' });
   assert.deepEqual(parseAddress('[fe80::1]:8000', 7946), { host: 'fe80::1', port: 8000 });
+  assert.deepEqual(parseAddress('[FD00:31:1:0::5]', 7946), { host: 'fd00:31:1::5', port: 7946 });
+  assert.deepEqual(parseAddress('FE80:0::1%eth0', 7946), { host: 'fe80::1%eth0', port: 7946 });
   assert.deepEqual(parseAddress('manager1', 7946), { host: 'manager1', port: 7946 });
   assert.throws(() => parseAddress('10.0.0.1:99999', 7946), RangeError);
 });

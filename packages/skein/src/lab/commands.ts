@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { Lab } from './lab.ts';
-import { underlay } from './underlay.ts';
+import { outsideAddresses, type UnderlayKind, underlayKinds } from './underlay.ts';
 
 /** Where the `skein` launcher lies beside the bundle: dist/main.js, bin/skein. */
 function binDirectory(): string {
@@ -51,12 +51,15 @@ export function registerLab(program: Command): void {
     .command('up')
     .description('Make the hosts and start a skeind in each')
     .option('--nodes <number>', 'Number of hosts', '2')
+    .option('--underlay <families>', `IP of the hosts' own network: ${underlayKinds.join(', ')}`, 'ipv4')
     .option('--daemon-log-level <level>', 'Log level of the daemons')
-    .action(async (options: { nodes: string }, command: Command) => {
+    .action(async (options: { nodes: string; underlay: UnderlayKind }, command: Command) => {
       const one = openLab(command);
-      await one.up({ nodes: Number(options.nodes) });
+      await one.up({ nodes: Number(options.nodes), underlay: options.underlay });
       printHosts(one);
-      console.log(`\nThe host "outside" (${underlay.outside}) stands for the rest of the world.`);
+      console.log(
+        `\nThe host "outside" (${outsideAddresses(options.underlay).outside.join(', ')}) stands for the rest of the world.`,
+      );
       console.log('Talk to a node with DOCKER_HOST, or from inside: skein lab shell node1');
     });
   lab

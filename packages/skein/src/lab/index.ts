@@ -6,3 +6,4 @@
  */
 export { registerLab } from './commands.ts';
 export { Lab, type LabHost, type LabOptions } from './lab.ts';
+export type { UnderlayKind } from './underlay.ts';

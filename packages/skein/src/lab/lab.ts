@@ -6,7 +6,14 @@ import { SkeinError } from '../common/errors.ts';
 import { Host } from './host.ts';
 import { type LabPaths, labPaths } from './paths.ts';
 import { endProcesses, isRunning, removeCgroups } from './processes.ts';
-import { connectHost, createBridge, nodeAddress, underlay } from './underlay.ts';
+import {
+  connectHost,
+  createBridge,
+  nodeAddresses,
+  outsideAddresses,
+  type UnderlayKind,
+  underlayKinds,
+} from './underlay.ts';
 
 /** How long a daemon may take to serve its socket: containerd starts with it. */
 const daemonTimeoutMs = 60_000;
@@ -27,6 +34,7 @@ export interface LabOptions {
 
 export interface LabHost {
   readonly name: string;
+  /** On the underlay; of one that has both families the IPv4 address. */
   readonly address: string;
   /** Pid of its skeind; undefined: not running. */
   readonly daemon: number | undefined;
@@ -51,12 +59,16 @@ export class Lab {
 
   /**
    * Makes the hosts and starts a skeind in each. With `daemons: false` the hosts stay empty.
+   * @param options.underlay which families the hosts have addresses of; by default IPv4.
    * @throws Error when the lab is up already, or when something does not start (what was made is taken down again).
    */
-  async up(options: { nodes: number; daemons?: boolean }): Promise<LabHost[]> {
+  async up(options: { nodes: number; daemons?: boolean; underlay?: UnderlayKind }): Promise<LabHost[]> {
     if (!Number.isInteger(options.nodes) || options.nodes < 1 || options.nodes > maximumNodes) {
       throw new SkeinError('InvalidArgument', `invalid number of nodes ${options.nodes}: use 1 to ${maximumNodes}`);
     }
+    const { underlay = 'ipv4' } = options;
+    if (!underlayKinds.includes(underlay))
+      throw new SkeinError('InvalidArgument', `invalid underlay "${underlay}": use ${underlayKinds.join(', ')}`);
     if (process.getuid?.() !== 0)
       throw new SkeinError('PermissionDenied', 'a lab makes namespaces and mounts: run it as root');
     if (this.exists())
@@ -65,7 +77,7 @@ export class Lab {
         `lab "${this.#options.name}" is up already: see "skein lab ls", end it with "skein lab down"`,
       );
     try {
-      await this.#createHosts(options.nodes);
+      await this.#createHosts(options.nodes, underlay);
       if (options.daemons !== false) await Promise.all(this.hosts().map((host) => this.startDaemon(host.name)));
     } catch (error) {
       await this.down();
@@ -93,9 +105,11 @@ export class Lab {
 
   /** The nodes, without the underlay's own hosts. */
   hosts(): LabHost[] {
+    const underlay = this.#underlay();
     return this.#nodeNames().map((name, index) => {
       const host = this.host(name);
-      return { name, address: nodeAddress(index), daemon: host.daemon, dockerHost: `unix://${host.paths.socket}` };
+      const [address = ''] = nodeAddresses(underlay, index);
+      return { name, address, daemon: host.daemon, dockerHost: `unix://${host.paths.socket}` };
     });
   }
 
@@ -158,14 +172,20 @@ export class Lab {
     ];
   }
 
-  async #createHosts(nodes: number): Promise<void> {
+  async #createHosts(nodes: number, underlay: UnderlayKind): Promise<void> {
     const names = Array.from({ length: nodes }, (_, index) => `node${index + 1}`);
     mkdirSync(this.paths.run, { recursive: true });
+    writeFileSync(this.#underlayFile(), underlay);
     writeFileSync(this.#nodesFile(), `${names.join('\n')}\n`);
-    const entries = names.map((name, index) => `${nodeAddress(index)} ${name}\n`).join('');
-    const hosts = `127.0.0.1 localhost\n${entries}${underlay.outside} outside\n`;
+    const { gateways, outside: beyond } = outsideAddresses(underlay);
+    const entries = [
+      ...names.flatMap((name, index) => nodeAddresses(underlay, index).map((address) => `${address} ${name}\n`)),
+      ...beyond.map((address) => `${address} outside\n`),
+    ];
+    const hosts = `127.0.0.1 localhost\n${entries.join('')}`;
     // No server is there: a lookup is refused at once, as a lab has no way to the internet.
-    const etc = { hosts, resolvConf: `nameserver ${underlay.gateway}\noptions timeout:1 attempts:1\n` };
+    const servers = gateways.map((address) => `nameserver ${address}\n`).join('');
+    const etc = { hosts, resolvConf: `${servers}options timeout:1 attempts:1\n` };
     const bridge = this.host('underlay');
     await bridge.create(etc);
     createBridge(bridge.networkNamespace);
@@ -174,7 +194,7 @@ export class Lab {
     connectHost(bridge.networkNamespace, {
       namespace: outside.networkNamespace,
       name: 'outside',
-      address: underlay.gateway,
+      addresses: gateways,
       defaultRoute: false,
     });
     for (const [index, name] of names.entries()) {
@@ -184,7 +204,7 @@ export class Lab {
       connectHost(bridge.networkNamespace, {
         namespace: host.networkNamespace,
         name,
-        address: nodeAddress(index),
+        addresses: nodeAddresses(underlay, index),
         defaultRoute: true,
       });
     }
@@ -198,6 +218,17 @@ export class Lab {
 
   #nodesFile(): string {
     return join(this.paths.run, 'nodes');
+  }
+
+  /** A lab of an earlier version has no file of it. */
+  #underlay(): UnderlayKind {
+    const file = this.#underlayFile();
+    const text = existsSync(file) ? readFileSync(file, 'utf8').trim() : '';
+    return underlayKinds.find((kind) => kind === text) ?? 'ipv4';
+  }
+
+  #underlayFile(): string {
+    return join(this.paths.run, 'underlay-family');
   }
 
   #removeEmptyCgroupRoot(): void {

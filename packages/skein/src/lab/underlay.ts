@@ -1,7 +1,11 @@
 /** The lab's wires: a bridge in the underlay host, one veth pair to each host, addresses and routes. */
-import { NetworkNamespace, RouteSocket } from '@skein/netlink';
+import { addressBits, type Family, familyOf, NetworkNamespace, RouteSocket } from '@skein/netlink';
 
-/** The underlay's network. node1 is .5, as in the walk-through's reference; the outside world is behind .1. */
+/** The families of IP that a lab's hosts have addresses of. */
+export type UnderlayKind = 'ipv4' | 'ipv6' | 'dual';
+export const underlayKinds: readonly UnderlayKind[] = ['ipv4', 'ipv6', 'dual'];
+
+/** The underlay's networks. node1 is .5, as in the walk-through's reference; the outside world is behind .1. */
 export const underlay = {
   prefix: '172.31.1',
   prefixLength: 24,
@@ -9,11 +13,38 @@ export const underlay = {
   firstNode: 5,
   /** An address that only 'outside' has (TEST-NET-3, RFC 5737): a web server there stands for the internet. */
   outside: '203.0.113.10',
+  ipv6: {
+    /** Unique local addresses (RFC 4193). */
+    prefix: 'fd00:31:1:',
+    prefixLength: 64,
+    gateway: 'fd00:31:1::1',
+    /** For documentation only (RFC 3849). */
+    outside: '2001:db8::10',
+  },
 } as const;
 
-/** @returns the underlay address of node `index`, counted from 0. */
-export function nodeAddress(index: number): string {
-  return `${underlay.prefix}.${underlay.firstNode + index}`;
+const families: Readonly<Record<UnderlayKind, readonly Family[]>> = {
+  ipv4: ['ipv4'],
+  ipv6: ['ipv6'],
+  dual: ['ipv4', 'ipv6'],
+};
+
+/** A family's part of the underlay. */
+const ofFamily = (family: Family) => (family === 'ipv4' ? underlay : underlay.ipv6);
+
+/** @returns the underlay addresses of node `index`, counted from 0. */
+export function nodeAddresses(kind: UnderlayKind, index: number): string[] {
+  const number = underlay.firstNode + index;
+  const address = { ipv4: `${underlay.prefix}.${number}`, ipv6: `${underlay.ipv6.prefix}:${number}` };
+  return families[kind].map((family) => address[family]);
+}
+
+/** @returns the addresses of the host `outside` on the underlay, and those that only it has. */
+export function outsideAddresses(kind: UnderlayKind): { gateways: string[]; outside: string[] } {
+  return {
+    gateways: families[kind].map((family) => ofFamily(family).gateway),
+    outside: families[kind].map((family) => ofFamily(family).outside),
+  };
 }
 
 const bridgeName = 'underlay0';
@@ -25,10 +56,10 @@ export function createBridge(underlayNamespace: string): void {
   route.links.create({ kind: 'bridge', name: bridgeName, up: true });
 }
 
-/** Wires one host to the bridge and gives it its address; hosts other than the outside one get a default route to it. */
+/** Wires one host to the bridge and gives it its addresses; hosts other than the outside one get default routes to it. */
 export function connectHost(
   underlayNamespace: string,
-  host: { namespace: string; name: string; address: string; defaultRoute: boolean },
+  host: { namespace: string; name: string; addresses: readonly string[]; defaultRoute: boolean },
 ): void {
   using underlaySide = NetworkNamespace.open(underlayNamespace);
   using hostSide = NetworkNamespace.open(host.namespace);
@@ -45,12 +76,21 @@ export function connectHost(
     peer: { name: 'eth0', up: true, namespace: hostSide },
   });
   const loopback = hostRoute.links.get('lo');
-  if (loopback) hostRoute.links.set(loopback.index, { up: true });
+  if (!loopback) throw new Error(`lab host ${host.name} has no loopback link`);
+  hostRoute.links.set(loopback.index, { up: true });
   const eth0 = hostRoute.links.get('eth0');
   if (!eth0) throw new Error(`lab host ${host.name}: eth0 did not appear`);
-  hostRoute.addresses.replace({ index: eth0.index, address: host.address, prefixLength: underlay.prefixLength });
-  if (host.defaultRoute)
-    hostRoute.routes.replace({ destination: '0.0.0.0/0', gateway: underlay.gateway, index: eth0.index });
-  else if (loopback)
-    hostRoute.addresses.replace({ index: loopback.index, address: underlay.outside, prefixLength: 32 });
+  for (const address of host.addresses) {
+    const { prefixLength, gateway, outside } = ofFamily(familyOf(address));
+    assign(hostRoute, eth0.index, address, prefixLength);
+    if (host.defaultRoute) hostRoute.routes.replace({ destination: defaultRoute(address), gateway, index: eth0.index });
+    else assign(hostRoute, loopback.index, outside, addressBits(familyOf(outside)));
+  }
 }
+
+/** Usable at once: nobody else has it. */
+function assign(route: RouteSocket, index: number, address: string, prefixLength: number): void {
+  route.addresses.replace({ index, address, prefixLength, skipDuplicateDetection: true });
+}
+
+const defaultRoute = (like: string): string => (familyOf(like) === 'ipv4' ? '0.0.0.0/0' : '::/0');

@@ -1,6 +1,7 @@
 /** What this host tells gossip of its endpoints, and what it hears of others: NetworkDB's `overlay_peer_table`. */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { GOSSIP_PORT, type NetworkDB, NetworkDBError, parseAddress, type TableChange } from '@skein/gossip';
+import { familyOf } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
 import { PeerRecordSchema } from './gen/overlay_pb.js';
 import { type Peer, peerOfRecord } from './peers.ts';
@@ -29,6 +30,8 @@ export class PeerExchange {
   readonly #onChange: (networkId: string, change: PeerChange) => void;
   /** Network ID → IDs of the endpoints that are published there. BOUNDED by this host's endpoints. */
   readonly #published = new Map<string, Set<string>>();
+  /** VTEPs of the other family, of which has been told. BOUNDED by the cluster's hosts. */
+  readonly #outOfReach = new Set<string>();
   readonly #unwatch: () => void;
 
   constructor(
@@ -109,10 +112,29 @@ export class PeerExchange {
     }
     const peer = this.#read(value);
     if (peer === undefined) this.#logger.warn({ networkId, endpointId }, 'unreadable peer record');
+    else if (this.#isOutOfReach(peer)) {
+      this.#onChange(networkId, { type: 'gone', endpointId });
+      return;
+    }
     this.#onChange(
       networkId,
       peer === undefined ? { type: 'gone', endpointId } : { type: 'present', endpointId, peer },
     );
+  }
+
+  /** One tunnel has one family of IP, that of its own address. */
+  #isOutOfReach({ vtep }: Peer): boolean {
+    const [own, other] = [familyOf(this.#vtep), familyOf(vtep)];
+    if (own === other) return false;
+    if (!this.#outOfReach.has(vtep)) {
+      this.#outOfReach.add(vtep);
+      this.#logger.error(
+        { vtep, ownVtep: this.#vtep },
+        `no tunnel to the containers behind ${vtep}: it is of ${other}, and the data path of this node, ${this.#vtep}, of ${own}; ` +
+          'let all nodes of the swarm join with a --data-path-addr of one family',
+      );
+    }
+    return true;
   }
 
   /** A node that left the network only is alive: its endpoints there are gone for good. */

@@ -13,12 +13,15 @@ const peer = (address: string, vtep: string, mac = `02:42:0a:00:01:0${address.at
 test('a record becomes a peer; a malformed one does not', () => {
   const record = { endpointIp: '10.0.1.3/24', endpointMac: '02:42:0A:00:01:03', tunnelEndpointIp: '172.31.1.6' };
   assert.deepEqual(peerOfRecord(record), { address: '10.0.1.3', mac: '02:42:0a:00:01:03', vtep: '172.31.1.6' });
+  assert.equal(peerOfRecord({ ...record, tunnelEndpointIp: 'FD00:0::6' })?.vtep, 'fd00::6');
   for (const bad of [
     { endpointIp: 'x' },
     { endpointMac: '02:42' },
     { endpointMac: 'ff:ff:ff:ff:ff:ff' },
     { endpointMac: '00:00:00:00:00:00' },
     { tunnelEndpointIp: '' },
+    { tunnelEndpointIp: 'fe80::1%eth0' },
+    { tunnelEndpointIp: '[fd00::6]' },
   ]) {
     assert.equal(peerOfRecord({ ...record, ...bad }), undefined, JSON.stringify(bad));
   }

@@ -2,7 +2,7 @@
  * Who is where on one network: the peer records that gossip brings, and the rows that the kernel should hold because
  * of them. Pure; `peer-rows.ts` makes the kernel equal to it.
  */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { normalizeAddress } from '@skein/netlink';
 import type { PeerRecord } from './gen/overlay_pb.js';
 import { plainAddress } from './names.ts';
@@ -39,10 +39,16 @@ export function peerOfRecord(
 ): Peer | undefined {
   const address = plainAddress(record.endpointIp);
   const mac = record.endpointMac.toLowerCase();
-  if (!isIPv4(address) || !isUnicastMac(mac) || !isIPv4(record.tunnelEndpointIp)) return undefined;
+  const vtep = canonical(record.tunnelEndpointIp);
+  if (!isIPv4(address) || !isUnicastMac(mac) || vtep === undefined) return undefined;
   const ipv6 = plainAddress(record.endpointIpv6 ?? '');
-  const ipv6Address = isIPv6(ipv6) && !ipv6.includes('%') ? normalizeAddress(ipv6) : undefined;
-  return { address, ...(ipv6Address && { ipv6Address }), mac, vtep: record.tunnelEndpointIp };
+  const ipv6Address = isIPv6(ipv6) ? canonical(ipv6) : undefined;
+  return { address, ...(ipv6Address && { ipv6Address }), mac, vtep };
+}
+
+/** @returns undefined for what is no address. One with a zone means nothing here. */
+function canonical(text: string): string | undefined {
+  return isIP(text) !== 0 && !text.includes('%') ? normalizeAddress(text) : undefined;
 }
 
 const addressesOf = ({ address, ipv6Address }: Peer): string[] =>

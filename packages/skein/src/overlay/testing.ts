@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetworkDB, TableChange } from '@skein/gossip';
-import { NetworkNamespace, RouteSocket, udpSocketIn } from '@skein/netlink';
+import { type Family, NetworkNamespace, RouteSocket, udpSocketIn } from '@skein/netlink';
 import { EventBus, silentLogger } from '../common/index.ts';
 import { createOverlayDriver } from './driver.ts';
 import type { FastPathMode } from './fast-path/index.ts';
@@ -142,7 +142,7 @@ export interface TestHost {
   node: TestNode;
 }
 
-/** Hosts joined by a bridge in a namespace of its own: 192.0.2.5, .6, … (documentation addresses). */
+/** Hosts joined by a bridge in a namespace of its own: 192.0.2.5, .6, …, and 2001:db8::5, … (documentation addresses). */
 export class TestUnderlay implements AsyncDisposable {
   readonly gossip = new TestGossip();
   readonly hosts: TestHost[] = [];
@@ -162,11 +162,12 @@ export class TestUnderlay implements AsyncDisposable {
     route.links.create({ kind: 'bridge', name: 'br0', mtu, up: true });
   }
 
-  /** Adds a host with a default route to 192.0.2.1, which nobody has. */
-  async addHost(mtu = 1500): Promise<TestHost> {
+  /** Adds a host with a default route to 192.0.2.1, which nobody has; its VTEP is of `family`. */
+  async addHost(mtu = 1500, family: Family = 'ipv4'): Promise<TestHost> {
     const number = this.hosts.length;
     const name = `host${number + 1}`;
-    const vtep = `192.0.2.${number + 5}`;
+    const address = { ipv4: `192.0.2.${number + 5}`, ipv6: `2001:db8::${number + 5}` };
+    const vtep = address[family];
     const namespace = NetworkNamespace.create(join(this.#folder, name), { loopback: true });
     using underlay = NetworkNamespace.open(join(this.#folder, 'underlay'));
     using outside = RouteSocket.open(underlay);
@@ -176,7 +177,9 @@ export class TestUnderlay implements AsyncDisposable {
     const port = outside.links.get(name);
     outside.links.set(port?.index ?? 0, { master: bridge?.index ?? 0, up: true });
     route.links.set(link.index, { up: true });
-    route.addresses.add({ index: link.index, address: vtep, prefixLength: 24 });
+    route.addresses.add({ index: link.index, address: address.ipv4, prefixLength: 24 });
+    if (family === 'ipv6')
+      route.addresses.add({ index: link.index, address: vtep, prefixLength: 64, skipDuplicateDetection: true });
     route.routes.add({ destination: '0.0.0.0/0', gateway: '192.0.2.1' });
     const partial = {
       name,

@@ -1,11 +1,11 @@
 /** What this host's own network means for the overlay: how large a packet may be, and which subnets are taken. */
-import { type NetworkNamespace, Prefix, RouteSocket } from '@skein/netlink';
+import { type Family, familyOf, type NetworkNamespace, Prefix, RouteSocket, readSysctl } from '@skein/netlink';
 import { SkeinError } from '../common/index.ts';
 import { subnetsOf } from './subnets.ts';
 import type { OverlayNetwork } from './types.ts';
 
-/** Outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348 section 5). */
-const vxlanOverhead = 50;
+/** Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348 section 5), by the family of the VTEPs. */
+const vxlanOverhead: Readonly<Record<Family, number>> = { ipv4: 50, ipv6: 70 };
 /** Smallest MTU that IPv4 demands of a link (RFC 791). */
 const smallestMtu = 68;
 /** Smallest MTU that IPv6 demands of a link (RFC 8200 section 5). */
@@ -20,7 +20,7 @@ const mainTable = 254;
  * @throws SkeinError FailedPrecondition when no link has the VTEP's address, or what is left is too small for IPv6.
  */
 export function overlayMtu(host: NetworkNamespace, network: OverlayNetwork, vtep: string): number {
-  const mtu = Math.max(smallestMtu, (network.mtu ?? underlayMtu(host, vtep)) - vxlanOverhead);
+  const mtu = Math.max(smallestMtu, (network.mtu ?? underlayMtu(host, vtep)) - vxlanOverhead[familyOf(vtep)]);
   if (mtu >= smallestIpv6Mtu || network.subnets.every(({ ipv6 }) => ipv6 === undefined)) return mtu;
   throw new SkeinError(
     'FailedPrecondition',
@@ -30,13 +30,19 @@ export function overlayMtu(host: NetworkNamespace, network: OverlayNetwork, vtep
 
 function underlayMtu(host: NetworkNamespace, vtep: string): number {
   using route = RouteSocket.open(host);
-  const holder = route.addresses.list({ family: 'ipv4' }).find((address) => address.address === vtep);
+  const family = familyOf(vtep);
+  const holder = route.addresses.list({ family }).find((address) => address.address === vtep);
   const link = holder && route.links.get(holder.index);
   if (link === undefined) {
     throw new SkeinError('FailedPrecondition', `the data path address ${vtep} is on no interface of this node`);
   }
-  const routes = route.routes.list({ family: 'ipv4', table: mainTable }).filter((entry) => entry.index === link.index);
-  return Math.min(link.mtu, ...routes.flatMap((entry) => entry.mtu ?? []));
+  const routes = route.routes.list({ family, table: mainTable }).filter((entry) => entry.index === link.index);
+  return Math.min(link.mtu, ...routes.flatMap((entry) => entry.mtu ?? []), ...advertisedMtu(host, family, link.name));
+}
+
+/** A router's advertisement may make an IPv6 link's MTU smaller than the device's (RFC 4861 section 4.6.4). */
+function advertisedMtu(host: NetworkNamespace, family: Family, link: string): number[] {
+  return family === 'ipv6' ? [Number(readSysctl(host, `net/ipv6/conf/${link}/mtu`))] : [];
 }
 
 /**

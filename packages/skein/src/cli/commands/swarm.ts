@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { asNumber, asObject, asText, at, type Json, type JsonObject } from '../client/json.ts';
 import { type Context, command } from '../command/command.ts';
 import { CommandError } from '../command/errors.ts';
@@ -68,6 +69,7 @@ function initRequest(flags: Flags): JsonObject {
 /** The listen address; docker adds the swarm's port where the user gives none. */
 function listenAddress(flags: Flags): string {
   const text = flags.text('listen-addr') || defaultListenAddress;
+  if (isIPv6(text)) return `[${text}]:2377`;
   return /:\d+$/.test(text) ? text : `${text}:2377`;
 }
 

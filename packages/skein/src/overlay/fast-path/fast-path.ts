@@ -12,6 +12,7 @@ import { reachedOver, underlayLink } from './underlay-link.ts';
 export type FastPathMode = 'auto' | 'off';
 
 const direction = 'ingress';
+const noAddress = '0.0.0.0';
 
 /** @returns the host's fast path. Where it is not wanted or not possible, one that takes away what an earlier daemon made. */
 export function openFastPath(
@@ -92,8 +93,9 @@ class KernelFastPath implements FastPath {
     const link = underlayLink(this.#host, vtep);
     if (this.#underlay !== link) this.#leaveUnderlay();
     this.#underlay = link;
-    // Link 0 is none: then nothing is encapsulated.
-    this.#programs.host.set(indexKey(0), hostValue(vtep, link ?? 0, dataPathPort));
+    // Link 0 is none: then nothing is encapsulated. So it is where the underlay is IPv6, which the programs do not speak.
+    const value = link === undefined ? hostValue(noAddress, 0, dataPathPort) : hostValue(vtep, link, dataPathPort);
+    this.#programs.host.set(indexKey(0), value);
     return link;
   }
 

@@ -4,7 +4,7 @@ import { hasCode, type NetworkNamespace, RouteSocket } from '@skein/netlink';
 /** Outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348 section 5). */
 const vxlanOverhead = 50;
 
-/** @returns the index of the link that has the VTEP's address and can carry frames; undefined when there is none. */
+/** @returns the index of the link that has the VTEP's IPv4 address and can carry frames; undefined when there is none. */
 export function underlayLink(host: NetworkNamespace, vtep: string): number | undefined {
   using route = RouteSocket.open(host);
   const holder = route.addresses.list({ family: 'ipv4' }).find(({ address }) => address === vtep);

@@ -43,14 +43,18 @@ export class VerifiedSessionManager extends Http2SessionManager {
     this.#sockets = sockets;
   }
 
-  override async request(...call: Parameters<Http2SessionManager['request']>): Promise<ClientHttp2Stream> {
+  override async request(
+    ...[method, path, headers, options]: Parameters<Http2SessionManager['request']>
+  ): Promise<ClientHttp2Stream> {
     if (this.state() === 'closed' || this.state() === 'error') {
       this.#opening ??= this.#open().finally(() => {
         this.#opening = undefined;
       });
       await this.#opening;
     }
-    return super.request(...call);
+    // Node leaves out the brackets of an IPv6 address.
+    const { host } = new URL(this.authority);
+    return super.request(method, path, { ...headers, ':authority': host }, options);
   }
 
   override abort(reason?: Error): void {

@@ -1,7 +1,10 @@
 /** Which addresses a node listens on and tells others (rules and texts: moby daemon/cluster/listen_addr.go). */
-import { isIP } from 'node:net';
+import { createSocket } from 'node:dgram';
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { isIP, isIPv6, SocketAddress } from 'node:net';
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
-import { SkeinError } from '../../common/index.ts';
+import { errorText, SkeinError } from '../../common/index.ts';
 
 /** Port of the swarm's gRPC when none is given. */
 export const defaultSwarmPort = 2377;
@@ -25,7 +28,7 @@ export function formatHostPort({ host, port }: HostPort): string {
  * @throws SkeinError InvalidArgument for a port that is none.
  */
 export function parseHostPort(text: string, defaultPort: number): HostPort {
-  if (isIP(text) === 6) return { host: text, port: defaultPort };
+  if (isIPv6(text)) return { host: canonical(text), port: defaultPort };
   const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/.exec(text);
   if (!match) throw new SkeinError('InvalidArgument', `address ${text}: too many colons in address`);
   const portText = match[3];
@@ -33,7 +36,82 @@ export function parseHostPort(text: string, defaultPort: number): HostPort {
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new SkeinError('InvalidArgument', `invalid port ${portText} in address ${text}: use 1 to 65535`);
   }
-  return { host: match[1] ?? match[2] ?? '', port };
+  return { host: canonical(match[1] ?? match[2] ?? ''), port };
+}
+
+/** An IPv6 address in its shortest form (RFC 5952), so that it is known again wherever it comes from. */
+function canonical(host: string): string {
+  return isAddress(host) === 6 ? new SocketAddress({ address: host, family: 'ipv6' }).address : host;
+}
+
+/** 4, 6, or 0 for what is no address. One with a zone (`fe80::1%eth0`) means nothing on another host. */
+function isAddress(host: string): number {
+  return host.includes('%') ? 0 : isIP(host);
+}
+
+/**
+ * @returns a manager's address as the user gave it to join, as `host:port`; an IPv6 host in brackets.
+ * @throws SkeinError InvalidArgument, in Docker's words, for what is no address.
+ */
+export function managerAddress(given: string): string {
+  if (given === '') throw new SkeinError('InvalidArgument', 'invalid remoteAddr "": invalid empty address');
+  const text = given.replace(/^tcp:\/\//, '');
+  // Without brackets, an address with the swarm's port behind it reads as one without a port.
+  if (isIPv6(text) && isAddress(text) && !text.endsWith(`:${defaultSwarmPort}`))
+    return formatHostPort({ host: canonical(text), port: defaultSwarmPort });
+  const match = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^:]*))?$/.exec(text);
+  if (!match) {
+    const isOpen = text.startsWith('[') && !text.includes(']');
+    throw noWayTo(`dial udp: address ${text}: ${isOpen ? "missing ']' in address" : 'too many colons in address'}`);
+  }
+  const host = canonical(match[1] ?? match[2] ?? '') || '0.0.0.0';
+  const port = match[3] || `${defaultSwarmPort}`;
+  if (!/^\d+$/.test(port)) throw noWayTo(`dial udp: address udp/${port}: unknown port`);
+  const address = formatHostPort({ host, port: Number(port) });
+  if (Number(port) < 1 || Number(port) > 65535) throw noWayTo(`dial udp: address ${port}: invalid port`);
+  if (!URL.canParse(`https://${address}`)) throw noWayTo(`dial udp: lookup ${host}: no such host`);
+  return address;
+}
+
+/** As Docker says it of a manager's address. */
+const noWayTo = (why: string, cause?: unknown): SkeinError =>
+  new SkeinError('InvalidArgument', `could not find local IP address: ${why}`, { cause });
+
+/**
+ * @returns this machine's address on the way to `address` (`host:port`): what Docker advertises of a node that joins.
+ * Nothing is sent.
+ * @throws SkeinError InvalidArgument, in Docker's words, when there is no way.
+ */
+export async function addressTowards(address: string): Promise<string> {
+  const { host, port } = parseHostPort(address, defaultSwarmPort);
+  const target = await addressOf(host);
+  const socket = createSocket(isIPv6(target) ? 'udp6' : 'udp4');
+  try {
+    const connected = once(socket, 'connect');
+    socket.connect(port, target);
+    await connected;
+    return canonical(socket.address().address);
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    throw noWayTo(`dial udp ${address}: connect: ${connectFaults[code] ?? errorText(error)}`, error);
+  } finally {
+    socket.close();
+  }
+}
+
+/** Go's words. */
+const connectFaults: Readonly<Record<string, string>> = {
+  ENETUNREACH: 'network is unreachable',
+  EHOSTUNREACH: 'no route to host',
+};
+
+async function addressOf(host: string): Promise<string> {
+  if (isAddress(host)) return host;
+  try {
+    return (await lookup(host)).address;
+  } catch (error) {
+    throw noWayTo(`dial udp: lookup ${host}: no such host`, error);
+  }
 }
 
 /** The addresses of a node, resolved. */
@@ -42,6 +120,11 @@ export interface NodeAddresses {
   readonly advertise: HostPort;
   /** Plain address of the VTEP. */
   readonly dataPath: string;
+}
+
+/** @returns whether a node that is to listen there can be reached at any of its addresses. */
+export function listensEverywhere(listenAddress: string): boolean {
+  return listenAddress === '' || isUnspecified(parseHostPort(listenAddress, defaultSwarmPort).host || '0.0.0.0');
 }
 
 /**
@@ -68,7 +151,7 @@ export function resolveAddresses(
 function resolveListen(text: string, interfaces: Interfaces): HostPort {
   const { host, port } = parseHostPort(text, defaultSwarmPort);
   if (host === '') return { host: '0.0.0.0', port };
-  if (isIP(host)) return { host, port };
+  if (isAddress(host)) return { host, port };
   if (!interfaces[host])
     throw new SkeinError(
       'InvalidArgument',
@@ -95,8 +178,8 @@ function resolveAdvertise(text: string, listen: HostPort, interfaces: Interfaces
 
 function resolveNamed(host: string, complaint: string, interfaces: Interfaces): string {
   if (interfaces[host]) return interfaceAddress(host, interfaces);
-  if (!isIP(host) || isUnspecified(host)) throw new SkeinError('InvalidArgument', complaint);
-  return host;
+  if (!isAddress(host) || isUnspecified(host)) throw new SkeinError('InvalidArgument', complaint);
+  return canonical(host);
 }
 
 function isUnspecified(host: string): boolean {

@@ -6,7 +6,7 @@ import { NodeSpec_Availability } from '../gen/specs_pb.js';
 import { createRootCa, defaultNodeCertificateSeconds, managerRole, NodeIdentity } from '../identity/index.ts';
 import type { NewClusterOptions } from '../manager/index.ts';
 import type { ClusterLogs, Control } from '../manager/types.ts';
-import { resolveAddresses } from './addresses.ts';
+import { addressTowards, listensEverywhere, managerAddress, resolveAddresses } from './addresses.ts';
 import {
   alreadyInSwarm,
   joinTimedOut,
@@ -84,8 +84,8 @@ class Node implements SwarmNode {
       if (this.#state) throw alreadyInSwarm();
       if (request.remoteAddresses.length === 0)
         throw new SkeinError('InvalidArgument', 'at least 1 RemoteAddr is required to join');
-      const addresses = resolveAddresses(request);
-      const managers = request.remoteAddresses.map((address) => (address.includes(':') ? address : `${address}:2377`));
+      const managers = request.remoteAddresses.map(managerAddress);
+      const addresses = resolveAddresses({ ...request, advertiseAddress: await advertisedTo(managers, request) });
       await this.#becomeMember({ role: 'worker', addresses, managers }, async () => {
         const identity = await this.#enrol(request, managers);
         if (identity.credentials.role === managerRole) throw secondManager();
@@ -282,6 +282,14 @@ class Node implements SwarmNode {
       logger: this.#context.logger,
     };
   }
+}
+
+/** A node that joins is known by its address on the way to the manager, unless it is told otherwise (moby noderunner.go). */
+async function advertisedTo(
+  [manager = '']: readonly string[],
+  { advertiseAddress, listenAddress }: JoinRequest,
+): Promise<string> {
+  return advertiseAddress === '' && listensEverywhere(listenAddress) ? addressTowards(manager) : advertiseAddress;
 }
 
 function availabilityOf(availability: Availability): NodeSpec_Availability {

@@ -9,8 +9,8 @@ import type { TLSSocket } from 'node:tls';
 import type { ConnectRouter, Interceptor } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import type { Logger } from '../../../common/index.ts';
-import type { NodeIdentity } from '../../identity/index.ts';
-import { PeerCache } from './peer.ts';
+import { managerRole, type NodeIdentity } from '../../identity/index.ts';
+import { PeerCache, remoteAddressOf } from './peer.ts';
 
 /** What a manager accepts in one message (swarmkit manager: gRPC's default). */
 const readMaxBytes = 4 * 1024 * 1024;
@@ -27,6 +27,9 @@ const unimplemented = {
   'grpc-status': '12',
   'grpc-message': 'unknown service or method',
 };
+
+/** As in Go, either of them stands for all addresses of both families: so does no address at all for Node. */
+const allAddresses: readonly string[] = ['0.0.0.0', '::'];
 
 export interface ListenerOptions {
   readonly host: string;
@@ -56,6 +59,18 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     const { certificate, key, rootCa } = options.identity.credentials;
     return { cert: certificate, key, ca: rootCa, minVersion: 'TLSv1.2' as const };
   };
+  const answer = connectNodeAdapter({
+    routes: options.routes,
+    interceptors: options.interceptors,
+    contextValues: (request) => peers.contextValues('stream' in request ? request.stream.session : undefined),
+    fallback: (_request, response) => {
+      if ('stream' in response) response.stream.respond(unimplemented, { endStream: true });
+      else response.destroy();
+    },
+    grpcWeb: false,
+    connect: false,
+    readMaxBytes,
+  });
   const server = createSecureServer(
     {
       ...secureContext(),
@@ -64,25 +79,18 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       allowHTTP1: false,
       handshakeTimeout: handshakeTimeoutMs,
     },
-    connectNodeAdapter({
-      routes: options.routes,
-      interceptors: options.interceptors,
-      contextValues: (request) => peers.contextValues('stream' in request ? request.stream.session : undefined),
-      fallback: (_request, response) => {
-        if ('stream' in response) response.stream.respond(unimplemented, { endStream: true });
-        else response.destroy();
-      },
-      grpcWeb: false,
-      connect: false,
-      readMaxBytes,
-    }),
+    (request, response) => {
+      // Clients name what they like, or nothing at all; the adapter throws at what is no host of a URL.
+      request.headers[':authority'] = managerRole;
+      answer(request, response);
+    },
   );
   server.prependListener('secureConnection', (socket: TLSSocket) => {
     // dockerd 20.10 names no protocol once it has renewed its certificate: it speaks HTTP/2 all the same.
     if (socket.alpnProtocol === false) socket.alpnProtocol = 'h2';
     if (socket.authorized || socket.getPeerX509Certificate() === undefined) return;
     options.logger.warn(
-      { peer: socket.remoteAddress, reason: socket.authorizationError },
+      { peer: remoteAddressOf(socket), reason: socket.authorizationError },
       'client certificate refused',
     );
     socket.destroy();
@@ -104,21 +112,21 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
 
 /** A connection that is not one of a node's is logged with its address and ended. One that ends without a word is not. */
 function logRefusals(server: Http2SecureServer, logger: Logger): void {
-  const warn = (peer: string | undefined, { code, message }: NodeJS.ErrnoException): void =>
+  const warn = (peer: string, { code, message }: NodeJS.ErrnoException): void =>
     logger.warn({ peer, reason: code ?? message }, 'connection refused');
   server.on('tlsClientError', (error, socket) => {
-    if (socket.remoteAddress !== undefined) warn(socket.remoteAddress, error);
+    if (socket.remoteAddress !== undefined) warn(remoteAddressOf(socket), error);
   });
   server.on('unknownProtocol', (socket: TLSSocket) => {
-    warn(socket.remoteAddress, new Error('no HTTP/2'));
+    warn(remoteAddressOf(socket), new Error('no HTTP/2'));
     socket.destroy();
   });
   server.on('session', (session) => {
     // The address is gone once the session has failed.
-    const { remoteAddress } = session.socket;
+    const peer = remoteAddressOf(session.socket);
     session.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === endedByPeer) logger.debug({ peer: remoteAddress, reason: error.message }, 'connection ended');
-      else warn(remoteAddress, error);
+      if (error.code === endedByPeer) logger.debug({ peer, reason: error.message }, 'connection ended');
+      else warn(peer, error);
     });
   });
 }
@@ -146,7 +154,7 @@ function trackTraffic(server: Http2SecureServer): Traffic {
 function bind(server: Http2SecureServer, host: string, port: number): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host, port }, () => {
+    server.listen({ ...(allAddresses.includes(host) ? {} : { host }), port }, () => {
       server.off('error', reject);
       resolve(server.address() as AddressInfo);
     });

@@ -12,6 +12,11 @@ export interface Peer {
   readonly subject: CertificateSubject | undefined;
 }
 
+/** @returns an address as its node knows it: a socket of both families shows those of IPv4 as `::ffff:…`. */
+export function remoteAddressOf({ remoteAddress }: { readonly remoteAddress?: string | undefined }): string {
+  return (remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+}
+
 /** The peer of a call, as the TLS layer proved it. */
 export const peerKey = createContextKey<Peer>({ address: '', subject: undefined });
 
@@ -40,7 +45,7 @@ export class PeerCache {
     const socket = session.socket as TLSSocket;
     const certificate = socket.getPeerX509Certificate();
     const peer = {
-      address: (socket.remoteAddress ?? '').replace(/^::ffff:/, ''),
+      address: remoteAddressOf(socket),
       subject: certificate && certificateSubject(certificate),
     };
     this.#peers.set(session, peer);

@@ -305,25 +305,59 @@ test('a container attaches to an attachable network only, and detaches only its 
   assert.equal(await text(client.detachNetwork({ attachmentId })), `attachment ${attachmentId} not found`);
 });
 
-test('a client that names no protocol is served, as dockerd 20.10 after its renewal; HTTP/1 is not', async (t) => {
-  const cluster = await startTestCluster(t);
+function openTls(cluster: TestCluster) {
   const [host = '', port = ''] = cluster.address.split(':');
-  const { rootCa } = cluster.identity.credentials;
-  const open = () => tlsConnect({ host, port: Number(port), ca: rootCa, servername: caServerName });
-  const session = connectHttp2(`https://${cluster.address}`, { createConnection: open });
+  return tlsConnect({
+    host,
+    port: Number(port),
+    ca: cluster.identity.credentials.rootCa,
+    servername: caServerName,
+  });
+}
+
+/** Asks by hand, with headers of its own. */
+async function askForRoot(t: TestContext, cluster: TestCluster, headers: Record<string, string> = {}): Promise<string> {
+  const session = connectHttp2(`https://${cluster.address}`, { createConnection: () => openTls(cluster) });
   t.after(() => session.destroy());
   const call = session.request({
     ':method': 'POST',
     ':path': '/docker.swarmkit.v1.CA/GetRootCACertificate',
     'content-type': 'application/grpc',
     te: 'trailers',
+    ...headers,
   });
   call.end(Buffer.alloc(5));
   const answer: Buffer = Buffer.concat(await call.toArray());
   const { certificate } = fromBinary(GetRootCACertificateResponseSchema, answer.subarray(5));
-  assert.equal(Buffer.from(certificate).toString(), rootCa);
+  return Buffer.from(certificate).toString();
+}
 
-  const plain = open();
+test('a client may name any authority', async (t) => {
+  const cluster = await startTestCluster(t);
+  for (const authority of ['swarm-ca', 'fd00::5:2377', '10.0.0.1:99999'])
+    assert.equal(await askForRoot(t, cluster, { ':authority': authority }), cluster.identity.credentials.rootCa);
+});
+
+test('a manager that listens everywhere is joined over both families, and knows each node by its address', async (t) => {
+  const cluster = await startTestCluster(t, systemClock, '0.0.0.0');
+  for (const host of ['127.0.0.1', '::1']) {
+    const address = host === '::1' ? `[::1]:${cluster.server.port}` : cluster.address;
+    const identity = await joinCluster(t, cluster, cluster.workerToken, address);
+    const { rootCa, certificate, key } = identity.credentials;
+    const connection = connectManager(address, { rootCa, serverName: managerRole, client: { certificate, key } });
+    t.after(() => connection[Symbol.dispose]());
+    const session = createClient(Dispatcher, connection.transport).session({});
+    await session[Symbol.asyncIterator]().next();
+    const node = cluster.store.view((transaction) => transaction.get('node', identity.nodeId));
+    assert.equal(node?.status?.addr, host);
+  }
+});
+
+test('a client that names no protocol is served, as dockerd 20.10 after its renewal; HTTP/1 is not', async (t) => {
+  const cluster = await startTestCluster(t);
+  assert.equal(await askForRoot(t, cluster), cluster.identity.credentials.rootCa);
+
+  const plain = openTls(cluster);
   plain.on('error', () => {});
   plain.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
   const bytes = Buffer.concat(await plain.toArray().catch(() => []));

@@ -23,10 +23,11 @@ export interface TestCluster {
   readonly clock: Clock;
 }
 
-/** Starts a manager on a free port of 127.0.0.1; everything ends with the test. */
+/** Starts a manager on a free port of 127.0.0.1, or of what `host` says; everything ends with the test. */
 export async function startTestCluster(
   t: { after(action: () => unknown): void },
   clock: Clock = systemClock,
+  host = '127.0.0.1',
 ): Promise<TestCluster> {
   const logger = silentLogger();
   const directory = mkdtempSync(join(tmpdir(), 'skein-manager-'));
@@ -53,7 +54,7 @@ export async function startTestCluster(
     );
   });
   const server = await startManagerServer({
-    listen: { host: '127.0.0.1', port: 0 },
+    listen: { host, port: 0 },
     store,
     identity,
     clusterId,
