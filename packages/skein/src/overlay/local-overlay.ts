@@ -48,6 +48,11 @@ const programDelayMs = 10;
 /** A container's port learns MACs the container makes up, but gets no frames for strangers. */
 const containerPort = { learning: true, unicastFlood: false } as const;
 
+interface MutableRows extends PeerRows {
+  readonly neighbours: Map<string, string>;
+  readonly forwarding: Map<string, string>;
+}
+
 export class LocalOverlay {
   readonly created: Date;
   readonly peers = new PeerTable();
@@ -64,8 +69,8 @@ export class LocalOverlay {
   /** Rows that no record explains stay in the kernel while this is set: they are of an earlier daemon. */
   #keepsUnexplainedRows: boolean;
   #programTimer: NodeJS.Timeout | undefined;
-  /** By position of the subnet: the rows as they were written last; without them they are read from the kernel. */
-  readonly #programmed = new Map<number, PeerRows>();
+  /** The rows as they were written last; undefined: they are to be read from the kernel. */
+  #programmed: MutableRows | undefined;
   #isClosed = false;
 
   private constructor(host: OverlayHost, stored: StoredNetwork, adopted: boolean) {
@@ -206,7 +211,7 @@ export class LocalOverlay {
 
   /** Programs the peers soon, whatever the kernel has now. */
   scheduleProgramming(): void {
-    this.#programmed.clear();
+    this.#programmed = undefined;
     this.#programSoon();
   }
 
@@ -224,30 +229,61 @@ export class LocalOverlay {
     try {
       using sandbox = this.#host.namespaces.open(this.#namespaceName);
       this.peers.expire(Date.now());
-      const rows = this.peers.desiredRows(this.#localView());
-      for (const position of this.network.subnets.keys()) {
-        const inSubnet = (address: string): boolean => subnetOf(this.network, address) === position;
-        const neighbours = new Map([...rows.neighbours].filter(([address]) => inSubnet(address)));
-        const macs = new Set(neighbours.values());
-        const forwarding = new Map([...rows.forwarding].filter(([mac]) => macs.has(mac)));
-        const desired = { neighbours, forwarding };
-        const known = this.#programmed.get(position);
-        // Until all is written again, nothing is known.
-        this.#programmed.delete(position);
-        const counts = reconcilePeerRows(sandbox, position, desired, !this.#keepsUnexplainedRows, known);
-        this.#programmed.set(position, desired);
-        if (counts.replaced + counts.removed > 0) {
-          this.#host.logger.debug({ network: this.network.name, position, ...counts }, 'peer rows reconciled');
-        }
-      }
+      const programmed = this.#programmed;
+      // Until all is written again, nothing is known.
+      this.#programmed = undefined;
+      this.#programmed =
+        programmed === undefined ? this.#programAll(sandbox) : this.#programChanges(sandbox, programmed);
       if (this.#isForFastPath) {
         const endpoints = [...this.endpoints.values()].map(({ endpoint }) => endpoint);
         const underlay = { mtu: this.#mtu, ...this.#tunnel };
-        this.#host.fastPath.reconcile(sandbox, planNetwork(this.network, underlay, endpoints, this.#ports, rows));
+        const plan = planNetwork(this.network, underlay, endpoints, this.#ports, this.#programmed);
+        this.#host.fastPath.reconcile(sandbox, plan);
       }
     } catch (error) {
       this.#host.logger.error({ network: this.network.name, error: errorText(error) }, 'cannot program peers');
     }
+  }
+
+  #programAll(sandbox: NetworkNamespace): MutableRows {
+    const { neighbours, forwarding } = this.peers.desiredRows(this.#localView());
+    this.#writeRows(sandbox, { neighbours, forwarding });
+    return { neighbours: new Map(neighbours), forwarding: new Map(forwarding) };
+  }
+
+  #programChanges(sandbox: NetworkNamespace, programmed: MutableRows): MutableRows {
+    const { keys, rows } = this.peers.takeChanges(this.#localView());
+    const ofKeys = (map: ReadonlyMap<string, string>): Map<string, string> =>
+      new Map([...keys].flatMap((key) => (map.has(key) ? [[key, map.get(key) ?? '']] : [])));
+    const known = { neighbours: ofKeys(programmed.neighbours), forwarding: ofKeys(programmed.forwarding) };
+    this.#writeRows(sandbox, rows, known);
+    for (const kind of ['neighbours', 'forwarding'] as const) {
+      for (const key of keys) programmed[kind].delete(key);
+      for (const [key, value] of rows[kind]) programmed[kind].set(key, value);
+    }
+    return programmed;
+  }
+
+  /** @param known the rows that are there; undefined: those that the kernel has. */
+  #writeRows(sandbox: NetworkNamespace, rows: PeerRows, known?: PeerRows): void {
+    for (const position of this.network.subnets.keys()) {
+      const counts = reconcilePeerRows(
+        sandbox,
+        position,
+        this.#ofSubnet(rows, position),
+        !this.#keepsUnexplainedRows,
+        known && this.#ofSubnet(known, position),
+      );
+      if (counts.replaced + counts.removed > 0) {
+        this.#host.logger.debug({ network: this.network.name, position, ...counts }, 'peer rows reconciled');
+      }
+    }
+  }
+
+  #ofSubnet({ neighbours, forwarding }: PeerRows, position: number): PeerRows {
+    const own = new Map([...neighbours].filter(([address]) => subnetOf(this.network, address) === position));
+    const macs = new Set(own.values());
+    return { neighbours: own, forwarding: new Map([...forwarding].filter(([mac]) => macs.has(mac))) };
   }
 
   /** Removes everything of this network from the host. Safe to repeat. */

@@ -96,6 +96,40 @@ test('records of this host and claims on its endpoints give no rows', () => {
   assert.equal(table.desiredRows(local).neighbours.size, 0);
 });
 
+test('changes taken one after the other end in the rows that the records ask for', () => {
+  const arbitraryPeer = fc.record({
+    address: fc.integer({ min: 2, max: 6 }).map((host) => `10.0.1.${host}`),
+    ipv6Address: fc.option(fc.constantFrom('fd00::2', 'fd00::3'), { nil: undefined }),
+    mac: fc.integer({ min: 2, max: 6 }).map((host) => `02:42:0a:00:01:0${host}`),
+    vtep: fc.integer({ min: 5, max: 8 }).map((host) => `172.31.1.${host}`),
+  });
+  const step = fc.tuple(fc.constantFrom('a', 'b', 'c', 'd', 'e'), fc.option(arbitraryPeer), fc.boolean());
+  const local = { vtep: '172.31.1.5', addresses: new Set(['10.0.1.2']), macs: new Set(['02:42:0a:00:01:03']) };
+  fc.assert(
+    fc.property(fc.array(step), (steps) => {
+      const table = new PeerTable();
+      const rows = { neighbours: new Map<string, string>(), forwarding: new Map<string, string>() };
+      const take = (): void => {
+        const changed = table.takeChanges(local);
+        for (const kind of ['neighbours', 'forwarding'] as const) {
+          for (const key of changed.keys) rows[kind].delete(key);
+          for (const [key, value] of changed.rows[kind]) rows[kind].set(key, value);
+        }
+      };
+      for (const [id, value, takes] of steps) {
+        if (value === null) table.delete(id);
+        else table.set(id, value);
+        if (takes) take();
+      }
+      take();
+      const desired = table.desiredRows(local);
+      assert.deepEqual(new Map([...rows.neighbours].sort()), new Map([...desired.neighbours].sort()));
+      assert.deepEqual(new Map([...rows.forwarding].sort()), new Map([...desired.forwarding].sort()));
+    }),
+    { numRuns: 1000 },
+  );
+});
+
 test('whatever the records are, each address has one MAC with a place, and each place is of a record', () => {
   const arbitraryPeer = fc.record({
     address: fc.integer({ min: 2, max: 9 }).map((host) => `10.0.1.${host}`),

@@ -58,10 +58,8 @@ function isSamePeer(left: Peer | undefined, right: Peer): boolean {
   return left?.mac === right.mac && left.vtep === right.vtep && addressesOf(left).join() === addressesOf(right).join();
 }
 
-/** @returns whether a peer claims what another one has. */
-function isClaimed(other: Peer, by: Peer): boolean {
-  return other.mac === by.mac || addressesOf(other).some((address) => addressesOf(by).includes(address));
-}
+/** What only one peer can have. */
+const claimsOf = (peer: Peer): string[] => [...addressesOf(peer), peer.mac];
 
 function isUnicastMac(mac: string): boolean {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac)) return false;
@@ -76,29 +74,50 @@ interface KnownPeer {
   readonly expires: number | undefined;
 }
 
+/** Rows of some addresses and MACs: a key that has none here has none any more. */
+export interface ChangedRows {
+  readonly keys: ReadonlySet<string>;
+  readonly rows: PeerRows;
+}
+
 /** The peer records of one network by endpoint ID. */
 export class PeerTable {
   /** BOUNDED by the endpoints of the cluster on this network. */
   readonly #records = new Map<string, KnownPeer>();
+  /** Address or MAC → endpoint IDs of the records that claim it. BOUNDED by the records. */
+  readonly #claims = new Map<string, Set<string>>();
   /** Endpoint IDs of the records that expire: few, unless a host was lost. */
   readonly #expiring = new Set<string>();
+  /** Addresses and MACs whose rows may be others now. BOUNDED by what changes between two calls of `takeChanges`. */
+  readonly #touched = new Set<string>();
   #nextOrder = 0;
 
   /** Adds or replaces a record; one that says something new counts as the newest. @returns whether anything changed. */
   set(endpointId: string, peer: Peer): boolean {
     const known = this.#records.get(endpointId);
     if (isSamePeer(known?.peer, peer) && known?.expires === undefined) return false;
-    for (const id of this.#expiring) {
-      const other = this.#records.get(id)?.peer;
-      if (other !== undefined && isClaimed(other, peer)) this.delete(id);
+    this.delete(endpointId);
+    for (const id of claimsOf(peer).flatMap((key) => [...(this.#claims.get(key) ?? [])])) {
+      if (this.#expiring.has(id)) this.delete(id);
     }
-    this.#expiring.delete(endpointId);
     this.#records.set(endpointId, { peer, order: this.#nextOrder++, expires: undefined });
+    for (const key of claimsOf(peer)) {
+      this.#claims.set(key, (this.#claims.get(key) ?? new Set()).add(endpointId));
+      this.#touched.add(key);
+    }
     return true;
   }
 
   /** @returns whether there was such a record. */
   delete(endpointId: string): boolean {
+    const known = this.#records.get(endpointId);
+    if (known === undefined) return false;
+    for (const key of claimsOf(known.peer)) {
+      const claimants = this.#claims.get(key);
+      claimants?.delete(endpointId);
+      if (claimants?.size === 0) this.#claims.delete(key);
+      this.#touched.add(key);
+    }
     this.#expiring.delete(endpointId);
     return this.#records.delete(endpointId);
   }
@@ -136,21 +155,41 @@ export class PeerTable {
    * when a task was moved and the old record has not gone yet, the newest wins.
    */
   desiredRows(local: LocalView): PeerRows {
-    const neighbours = new Map<string, string>();
-    const forwarding = new Map<string, string>();
-    const newestFirst = [...this.#records.values()].sort((left, right) => right.order - left.order);
-    for (const { peer } of newestFirst) {
-      const addresses = addressesOf(peer).filter(
-        (address) => !local.addresses.has(address) && !neighbours.has(address),
-      );
-      if (peer.vtep === local.vtep || !addresses.includes(peer.address) || local.macs.has(peer.mac)) continue;
-      const claimed = forwarding.get(peer.mac);
-      if (claimed !== undefined && claimed !== peer.vtep) continue;
-      for (const address of addresses) neighbours.set(address, peer.mac);
-      forwarding.set(peer.mac, peer.vtep);
-    }
-    return { neighbours, forwarding };
+    this.#touched.clear();
+    return rowsOf([...this.#records.values()], local);
   }
+
+  /** @returns the rows of what has changed since the last call, and of all that competes with it; `local` is as it was. */
+  takeChanges(local: LocalView): ChangedRows {
+    const keys = new Set(this.#touched);
+    this.#touched.clear();
+    const competing = new Map<string, KnownPeer>();
+    // A set that grows is walked to its new end.
+    for (const key of keys) {
+      for (const id of this.#claims.get(key) ?? []) {
+        const known = this.#records.get(id);
+        if (known === undefined || competing.has(id)) continue;
+        competing.set(id, known);
+        for (const each of claimsOf(known.peer)) keys.add(each);
+      }
+    }
+    return { keys, rows: rowsOf([...competing.values()], local) };
+  }
+}
+
+function rowsOf(records: readonly KnownPeer[], local: LocalView): PeerRows {
+  const neighbours = new Map<string, string>();
+  const forwarding = new Map<string, string>();
+  const newestFirst = records.toSorted((left, right) => right.order - left.order);
+  for (const { peer } of newestFirst) {
+    const addresses = addressesOf(peer).filter((address) => !local.addresses.has(address) && !neighbours.has(address));
+    if (peer.vtep === local.vtep || !addresses.includes(peer.address) || local.macs.has(peer.mac)) continue;
+    const claimed = forwarding.get(peer.mac);
+    if (claimed !== undefined && claimed !== peer.vtep) continue;
+    for (const address of addresses) neighbours.set(address, peer.mac);
+    forwarding.set(peer.mac, peer.vtep);
+  }
+  return { neighbours, forwarding };
 }
 
 /** Changes that make a set of rows equal to another. */
