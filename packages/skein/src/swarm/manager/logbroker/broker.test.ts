@@ -32,6 +32,8 @@ async function setUp(t: Parameters<typeof startTestCluster>[0]) {
     };
     await client.publishLogs(stream()).catch((error: unknown) => Promise.reject(connection.error(error)));
   };
+  // The broker knows a node once its ListenSubscriptions call has arrived: before a later call on the same connection.
+  await assert.rejects(publish('', []));
   return { ...cluster, nodeId, subscriptions, first, publish };
 }
 
@@ -43,12 +45,8 @@ async function readAll<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 const request = { serviceIds: ['s1'], taskIds: [], stdout: true, stderr: false };
 
-/** The broker knows a node once its ListenSubscriptions call has arrived. */
-const arrived = () => new Promise((resolve) => setTimeout(resolve, 50));
-
 test('the node is told what to read, and what it sends reaches the reader', async (t) => {
   const { server, nodeId, first, publish } = await setUp(t);
-  await arrived();
   const signal = AbortSignal.timeout(5_000);
   const since = 1_700_000_000_123_456_789n;
   const reading = readAll(server.logs.subscribe({ ...request, follow: false, tail: 5, since, signal }));
@@ -73,7 +71,6 @@ test('the node is told what to read, and what it sends reaches the reader', asyn
 
 test('a reader that goes away closes the subscription on the node', async (t) => {
   const { server, first, subscriptions } = await setUp(t);
-  await arrived();
   const stop = new AbortController();
   const reading = readAll(server.logs.subscribe({ ...request, follow: true, signal: stop.signal }));
   const opened = (await first).value;
@@ -87,7 +84,6 @@ test('a reader that goes away closes the subscription on the node', async (t) =>
 
 test("logs without a subscription, of an unknown one or in another node's name are refused", async (t) => {
   const { server, first, publish } = await setUp(t);
-  await arrived();
   const stop = new AbortController();
   const reading = readAll(server.logs.subscribe({ ...request, follow: true, signal: stop.signal }));
   const id = (await first).value?.id ?? '';
