@@ -28,6 +28,8 @@ export interface Channel {
   pushPull(to: Address, local: PushPull, timeout: number): Promise<PushPull>;
   /** Pings over a stream; rejects within `timeout` ms. */
   ping(to: Address, ping: Ping, timeout: number): Promise<AckResp>;
+  /** Tries to connect; resolves when the host answers, and be it with a refusal, as then only its daemon is away. Rejects otherwise. */
+  reach(to: Address, signal: AbortSignal): Promise<void>;
   /** Sends a user message over a stream; rejects within `timeout` ms. */
   sendUser(to: Address, data: Uint8Array, timeout: number): Promise<void>;
   close(): Promise<void>;

@@ -17,8 +17,16 @@ export interface MemberlistConfig {
   readonly streamTimeout: number;
   /** A broadcast is sent `retransmitMult` × ceil(log10(n + 1)) times. */
   readonly retransmitMult: number;
-  readonly suspicionMult: number;
+  /** How long a suspect has to refute if its host answers; longer in clusters of more than ten nodes, by log10. */
+  readonly suspicion: number;
+  /** The same before its host is asked, and found silent. */
+  readonly silentSuspicion: number;
+  /** A suspect's host has this long to answer. */
+  readonly hostTimeout: number;
+  /** The time is so much longer while nobody confirms. */
   readonly suspicionMaxTimeoutMult: number;
+  /** So many others must confirm until it is as short as it gets. */
+  readonly confirmations: number;
   /** Local health stays below this. */
   readonly awarenessMaxMultiplier: number;
   /** Ping over TCP when UDP gives no answer. */
@@ -29,10 +37,13 @@ export interface MemberlistConfig {
   readonly maxMembers: number;
 }
 
-/** DefaultLANConfig with networkdb's changes; the last two are bounds of our own. */
+/**
+ * DefaultLANConfig with networkdb's changes. Probes are twice as frequent as there, and a suspect has upstream's time
+ * (4 × 1 s) only if its host answers: see docs/adr/0010. The last two are bounds of our own.
+ */
 export const lanConfig: MemberlistConfig = {
-  probeInterval: 1_000,
-  probeTimeout: 500,
+  probeInterval: 500,
+  probeTimeout: 250,
   indirectChecks: 3,
   gossipInterval: 200,
   gossipNodes: 3,
@@ -40,8 +51,11 @@ export const lanConfig: MemberlistConfig = {
   pushPullInterval: 30_000,
   streamTimeout: 10_000,
   retransmitMult: 4,
-  suspicionMult: 4,
+  suspicion: 4_000,
+  silentSuspicion: 600,
+  hostTimeout: 300,
   suspicionMaxTimeoutMult: 6,
+  confirmations: 2,
   awarenessMaxMultiplier: 8,
   streamPing: true,
   maxQueuedBroadcasts: 16_384,

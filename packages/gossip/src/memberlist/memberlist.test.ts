@@ -69,8 +69,8 @@ test('the suspicion shrinks from max to min on a log scale (upstream table)', ()
   assert.equal(seconds(1, 2), 14_000);
   assert.equal(seconds(2, 3), 4_810);
   assert.equal(seconds(3, 4), -2_000);
-  assert.equal(suspicionTimeout(4, 5, SECOND), 4_000);
-  assert.equal(suspicionTimeout(4, 1_000, SECOND), 12_000);
+  assert.equal(suspicionTimeout(4_000, 5), 4_000);
+  assert.equal(suspicionTimeout(4_000, 1_000), 12_000);
 });
 
 test('retransmissions and the push/pull interval grow with the cluster', () => {
@@ -135,6 +135,22 @@ test('an accused node refutes with a higher incarnation and thinks less of its o
   assert.ok(refutation?.type === 'alive');
   assert.deepEqual([...refutation.body.addr], [10, 0, 0, 1]);
   assert.equal(refutation.body.vsn.length, 6);
+});
+
+test('who goes on accusing a node of what it has refuted is told again', async () => {
+  const { clock, node, puppet } = world();
+  const accused = node(1);
+  const accuser = puppet(2);
+  const suspect: Message = { type: 'suspect', body: { incarnation: 5, node: 'n1', from: 'n2' } };
+  accuser.send(addressOf(1), alive(2), suspect);
+  await clock.advance(5 * SECOND);
+  const refutations = (): number =>
+    accuser.received.filter((message) => message.type === 'alive' && message.body.node === 'n1').length;
+  const before = refutations();
+  accuser.send(addressOf(1), suspect);
+  await clock.advance(SECOND);
+  assert.ok(refutations() > before);
+  assert.equal(accused.self.incarnation, 6);
 });
 
 test('a node that was held for dead is told so once, and lives', async () => {
@@ -250,6 +266,28 @@ test('a member that no packet can be sent to, and a name that fits no packet, st
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.ok(observer.member('late'), JSON.stringify(observer.drops.snapshot()));
   assert.equal(observer.drops.get('malformed'), 2);
+});
+
+test('a host answers at a port that nobody listens at too, and asking is no offence', async (t) => {
+  const open = async (name: string): Promise<Memberlist> => {
+    const memberlist = new Memberlist({ name, transport: await NetTransport.open({ host: '127.0.0.1', port: 0 }) });
+    t.after(() => memberlist.close());
+    memberlist.start();
+    return memberlist;
+  };
+  const [asker, asked] = [await open('asker'), await open('asked')];
+  assert.equal(await asker.hostAnswers(asked.self.address), true);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(asked.drops.snapshot(), {});
+  await asked.close();
+  assert.equal(await asker.hostAnswers(asked.self.address), true);
+});
+
+test('a host that nothing comes back from does not answer', async () => {
+  const { clock, node } = world();
+  const asked = node(1).hostAnswers(addressOf(9));
+  await clock.advance(SECOND);
+  assert.equal(await asked, false);
 });
 
 test('UDP cut but TCP alive: nobody is declared dead', async () => {

@@ -28,6 +28,7 @@ import { Awareness } from './awareness.ts';
 import { BroadcastQueue } from './broadcast-queue.ts';
 import type { Channel } from './channel.ts';
 import { lanConfig, type MemberlistConfig, pushPullInterval, retransmitLimit } from './config.ts';
+import { hostAnswers } from './host-check.ts';
 import { type Member, toPushNodeState, VSN } from './member.ts';
 import { isHere, type MemberEvents, Membership } from './membership.ts';
 import { Prober } from './prober.ts';
@@ -117,6 +118,7 @@ export class Memberlist {
       awareness: this.#awareness,
       events: options.events ?? {},
       drops: this.drops,
+      hostAnswers: (address) => this.hostAnswers(address),
       broadcast: (name, part) => {
         this.#memberBroadcasts.push(name, part);
         this.#armGossip();
@@ -160,6 +162,11 @@ export class Memberlist {
 
   member(name: string): Member | undefined {
     return this.#membership.get(name);
+  }
+
+  /** Whether the host at an address answers, though the daemon there may be stopped or gone. */
+  hostAnswers(address: Address): Promise<boolean> {
+    return hostAnswers(this.#channel, this.#clock, address, this.#config.hostTimeout);
   }
 
   /** Begins to listen, probe and gossip. */

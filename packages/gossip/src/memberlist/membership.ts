@@ -11,7 +11,7 @@ import {
 import type { Awareness } from './awareness.ts';
 import type { MemberlistConfig } from './config.ts';
 import { isAcceptableVsn, type Member, type MutableMember, newMember, pushedState } from './member.ts';
-import { Suspicion, suspicionTimeout } from './suspicion.ts';
+import { Suspicion, type SuspicionTimes, suspicionTimeout } from './suspicion.ts';
 
 /** Called as members change. The handlers do not throw. */
 export interface MemberEvents {
@@ -36,6 +36,8 @@ export interface MembershipOptions {
   readonly awareness: Awareness;
   readonly events: MemberEvents;
   readonly drops: Counters;
+  /** Whether the host at an address answers, be its daemon what it may. */
+  hostAnswers(address: Address): Promise<boolean>;
   /** Passes on news about a member. */
   broadcast(name: string, part: Part): void;
 }
@@ -168,7 +170,7 @@ export class Membership {
 
   suspect(suspect: Accusation, part?: Part): void {
     const member = this.#byName.get(suspect.node);
-    if (!member || suspect.incarnation < member.incarnation) return;
+    if (!member || this.#isOld(member, suspect)) return;
     const running = this.#suspicions.get(member.name);
     if (running) {
       if (running.confirm(suspect.from)) this.#pass('suspect', suspect, part);
@@ -186,21 +188,41 @@ export class Membership {
     this.#options.events.suspect?.(member);
   }
 
+  /** Whether it was refuted before. Who accuses this node still has missed that, so that it is said again. */
+  #isOld(member: Member, { incarnation }: Accusation): boolean {
+    if (incarnation >= member.incarnation) return false;
+    if (member === this.self && !this.leaving) this.announce();
+    return true;
+  }
+
   #startSuspicion(member: MutableMember, from: string): Suspicion {
     const { config, clock } = this.#options;
-    const nodes = this.list.length;
     // Others who could confirm: not we, not the suspect, and the first accuser is known already.
-    const wanted = config.suspicionMult - 2;
-    const expected = nodes - 2 < wanted ? 0 : wanted;
-    const min = suspicionTimeout(config.suspicionMult, nodes, config.probeInterval);
-    return new Suspicion(clock, from, expected, min, min * config.suspicionMaxTimeoutMult, () => {
-      this.dead({ incarnation: member.incarnation, node: member.name, from: this.self.name });
+    const expected = this.list.length - 2 < config.confirmations ? 0 : config.confirmations;
+    let hadItsTime = false;
+    const suspicion = new Suspicion(clock, from, expected, this.#times(config.silentSuspicion), () => {
+      void this.#options.hostAnswers(member.address).then((answers) => {
+        if (this.#suspicions.get(member.name) !== suspicion) return;
+        if (answers && !hadItsTime) {
+          hadItsTime = true;
+          suspicion.prolong(this.#times(config.suspicion));
+        } else this.dead({ incarnation: member.incarnation, node: member.name, from: this.self.name });
+      });
     });
+    return suspicion;
+  }
+
+  #times(base: number): SuspicionTimes {
+    const { suspicion, suspicionMaxTimeoutMult } = this.#options.config;
+    const nodes = this.list.length;
+    // What nobody confirms may be said by one who is cut off itself: it must not be quick to hold all others for dead.
+    const max = suspicionTimeout(suspicion, nodes) * suspicionMaxTimeoutMult;
+    return { min: suspicionTimeout(base, nodes), max };
   }
 
   dead(dead: Accusation, part?: Part): void {
     const member = this.#byName.get(dead.node);
-    if (!member || dead.incarnation < member.incarnation) return;
+    if (!member || this.#isOld(member, dead)) return;
     this.#trust(member.name);
     if (member.state === 'dead' || member.state === 'left') return;
     if (member === this.self && !this.leaving) {

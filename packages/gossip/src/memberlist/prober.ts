@@ -8,6 +8,8 @@ import { isHere, type Membership, replyAddress } from './membership.ts';
 
 /** Members of at least this protocol answer nack (state.go). */
 const NACK_PROTOCOL = 4;
+/** Share of the probe time-out after which a helper says that it has no answer: in time for who asked. */
+const NACK_SHARE = 0.8;
 /** Answers waited for at a time: one own probe and what others ask; more are not taken. */
 const MAX_PENDING = 1024;
 const SEQUENCE_SIZE = 0x1_0000_0000;
@@ -193,7 +195,7 @@ export class Prober {
       this.#pending.delete(seqNo);
       if (!request.nack || this.#closed) return;
       this.#options.send(origin, [toPart({ type: 'nackResp', body: { seqNo: request.seqNo } })]);
-    }, config.probeTimeout);
+    }, config.probeTimeout * NACK_SHARE);
     this.#pending.set(seqNo, {
       ack: () => {
         this.#pending.delete(seqNo);

@@ -106,7 +106,7 @@ export class WireChannel implements Channel {
       if (reply) await this.#write(stream, reply);
       stream.end();
     } catch (error) {
-      this.#drop(stream.remote, error);
+      if (!(error instanceof SilentStream)) this.#drop(stream.remote, error);
       stream.destroy();
     } finally {
       deadline.cancel();
@@ -140,6 +140,15 @@ export class WireChannel implements Channel {
     const reply = await this.#exchange(to, { type: 'ping', body: ping }, timeout);
     if (reply.type !== 'ackResp') throw unexpected(to, reply);
     return reply.body;
+  }
+
+  async reach(to: Address, signal: AbortSignal): Promise<void> {
+    try {
+      const stream = await this.#options.transport.dial(to, signal);
+      stream.destroy();
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
   }
 
   async #exchange(to: Address, request: StreamMessage, timeout: number): Promise<StreamMessage> {
@@ -208,6 +217,16 @@ function unexpected(to: Address, { type, body }: StreamMessage): WireError {
   return new WireError('unsupported', `${formatAddress(to)} answered with ${detail}`);
 }
 
+/** Nothing was said: somebody only wanted to know whether this host answers. */
+class SilentStream extends Error {
+  override readonly name = 'SilentStream';
+}
+
+/** Whether the other kernel has answered that nobody listens. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET');
+}
+
 /** Collects a stream's chunks. BOUNDED by MAX_FRAME. */
 class BufferedReader {
   readonly #stream: Stream;
@@ -220,6 +239,7 @@ class BufferedReader {
 
   async #more(): Promise<void> {
     const chunk = await this.#stream.read();
+    if (!chunk && this.#length === 0) throw new SilentStream('the stream ended without a word');
     if (!chunk) throw new WireError('truncated', 'the stream ended within a message');
     if (this.#length + chunk.length > MAX_FRAME + FRAME_HEADER_SIZE)
       throw new WireError('too-large', 'a frame too large');

@@ -451,6 +451,17 @@ export class NetworkDB implements AsyncDisposable {
     });
   }
 
+  /** Hosts that nobody of the cluster hears from: their nodes failed, and no other node is there. */
+  failedHosts(): string[] {
+    return this.#peers.failedHosts();
+  }
+
+  /** Whether a host answers at the gossip's port, with a refusal if its daemon is away. Never rejects; takes 300 ms at most. */
+  async hostAnswers(host: string): Promise<boolean> {
+    if (!this.#running) return false;
+    return this.#running.memberlist.hostAnswers({ host, port: this.address.port });
+  }
+
   stats(): NetworkDBStats {
     const drops = { ...this.#drops.snapshot() };
     for (const [cause, count] of Object.entries(this.#running?.memberlist.drops.snapshot() ?? {})) {

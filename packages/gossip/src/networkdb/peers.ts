@@ -81,6 +81,13 @@ export class PeerTable {
     return [...this.#failed];
   }
 
+  /** Hosts of peers that failed and at which no other has taken the place. */
+  failedHosts(): string[] {
+    if (this.#failed.size === 0) return [];
+    const alive = new Set(this.all().flatMap((peer) => (peer.state === 'alive' ? peer.address.host : [])));
+    return [...new Set(this.failed().map(({ address }) => address.host))].filter((host) => !alive.has(host));
+  }
+
   isReachable(name: string): boolean {
     return name === this.#options.self || this.#peers.get(name)?.state === 'alive';
   }

@@ -44,7 +44,7 @@ export class ByteTransport implements Transport {
         const port = this.#network.port(this.address, to);
         if (!port || signal.aborted) return;
         const [near, far] = streamPair(this.#network, this.address, to);
-        port.stream(far);
+        this.#network.handOver(to, () => port.stream(far));
         resolve(near);
       }, this.#network.delay());
     });

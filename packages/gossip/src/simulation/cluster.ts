@@ -6,6 +6,7 @@ import type { Address } from '../wire/index.ts';
 import { type BytePort, ByteTransport } from './byte-transport.ts';
 import { SimulatedNetwork } from './network.ts';
 import { ObjectChannel, sharedCodec } from './object-channel.ts';
+import { ProcessClock } from './process-clock.ts';
 import { seededRandom } from './seeded-random.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
@@ -14,6 +15,7 @@ const PORT = 7946;
 export interface SimulatedNode {
   readonly db: NetworkDB;
   readonly address: Address;
+  readonly clock: ProcessClock;
 }
 
 /** `bytes`: everything is encoded, and encrypted where keys are given; `objects`: fast. */
@@ -48,12 +50,25 @@ export class SimulatedCluster implements AsyncDisposable {
   /** Starts a node at an address that is free. */
   async add(index: number, options: NetworkDBOptions = {}): Promise<SimulatedNode> {
     const address = this.addressOf(index);
-    const { clock, random } = this;
+    const { random } = this;
+    const clock = new ProcessClock(this.clock);
     const db = new NetworkDB({ clock, random, ...this.#make(address), ...options });
-    const node = { db, address };
+    const node = { db, address, clock };
     this.nodes.push(node);
     await db.start();
     return node;
+  }
+
+  /** Stops a node's process (SIGSTOP); its kernel goes on. */
+  stop({ clock, address }: SimulatedNode): void {
+    clock.stop();
+    this.network.stop(address);
+  }
+
+  /** Lets it go on: what came due is late, and is done before what has arrived is read, as an event loop does it. */
+  continue({ clock, address }: SimulatedNode): void {
+    clock.continue();
+    this.network.continue(address);
   }
 
   /** Ends a node without a word. */

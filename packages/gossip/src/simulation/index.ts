@@ -3,5 +3,6 @@ export * from './byte-transport.ts';
 export * from './cluster.ts';
 export * from './network.ts';
 export * from './object-channel.ts';
+export * from './process-clock.ts';
 export * from './seeded-random.ts';
 export * from './virtual-clock.ts';

@@ -28,13 +28,43 @@ export class SimulatedNetwork<Port> {
   /** Part of the network that an address is in; parts do not reach each other. */
   readonly #part = new Map<string, number>();
 
+  /** What has arrived for a stopped process, by address. */
+  readonly #stopped = new Map<string, (() => void)[]>();
+  /** Where a kernel refuses connections. */
+  readonly #refusing = new Set<string>();
+
   constructor(clock: Clock, random: Random) {
     this.clock = clock;
     this.random = random;
   }
 
   plug(address: Address, port: Port): void {
+    this.#refusing.delete(keyOf(address));
     this.#ports.set(keyOf(address), port);
+  }
+
+  /** Stops the process at an address: its kernel takes connections and keeps what arrives. */
+  stop(address: Address): void {
+    this.#stopped.set(keyOf(address), []);
+  }
+
+  /** The process goes on, with what has arrived meanwhile. */
+  continue(address: Address): void {
+    const arrived = this.#stopped.get(keyOf(address)) ?? [];
+    this.#stopped.delete(keyOf(address));
+    for (const arrive of arrived) arrive();
+  }
+
+  /** Hands over what has arrived: when the process runs. */
+  handOver(to: Address, arrive: () => void): void {
+    const waiting = this.#stopped.get(keyOf(to));
+    if (waiting) waiting.push(arrive);
+    else arrive();
+  }
+
+  /** Nobody is at an address any more but a kernel that says so. */
+  refuse(address: Address): void {
+    this.#refusing.add(keyOf(address));
   }
 
   unplug(address: Address): void {
@@ -73,7 +103,7 @@ export class SimulatedNetwork<Port> {
     }
     const arrive = (): void => {
       const port = this.port(from, to);
-      if (port) deliver(port);
+      if (port) this.handOver(to, () => deliver(port));
     };
     this.clock.setTimeout(arrive, this.delay());
     if (duplication > 0 && this.random.next() < duplication) this.clock.setTimeout(arrive, this.delay());
@@ -89,12 +119,27 @@ export class SimulatedNetwork<Port> {
           this.clock.setTimeout(unreachable, timeout);
           return;
         }
-        try {
-          const result = answer(port);
-          this.clock.setTimeout(() => resolve(result), this.delay());
-        } catch (error) {
-          reject(error as Error);
-        }
+        if (this.#stopped.has(keyOf(to))) this.clock.setTimeout(unreachable, timeout);
+        this.handOver(to, () => {
+          try {
+            const result = answer(port);
+            this.clock.setTimeout(() => resolve(result), this.delay());
+          } catch (error) {
+            reject(error as Error);
+          }
+        });
+      }, this.delay());
+    });
+  }
+
+  /** One try to connect, which may get lost. Resolves when the host's kernel answers, its process may be stopped or gone. */
+  connect(from: Address, to: Address): Promise<void> {
+    return new Promise((resolve) => {
+      const isLost = [0, 0].some(() => this.random.next() < this.conditions.loss);
+      if (isLost) return;
+      this.clock.setTimeout(() => {
+        const isThere = this.port(from, to) !== undefined || this.#refusing.has(keyOf(to));
+        if (isThere) this.clock.setTimeout(resolve, this.delay());
       }, this.delay());
     });
   }

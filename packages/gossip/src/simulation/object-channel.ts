@@ -35,6 +35,10 @@ export class ObjectChannel implements Channel {
     });
   }
 
+  reach(to: Address): Promise<void> {
+    return this.#network.connect(this.address, to);
+  }
+
   sendUser(to: Address, data: Uint8Array, timeout: number): Promise<void> {
     return this.#network.exchange(this.address, to, timeout, (port) => port.user(this.address, data));
   }

@@ -18,6 +18,12 @@ export interface SocketFactory {
 /** As in Go, either of them stands for all addresses of both families. */
 const allAddresses: readonly string[] = ['0.0.0.0', '::'];
 
+/**
+ * Connections that the kernel takes while this process is busy or stopped (Linux: net.core.somaxconn, 4096 by default).
+ * When they are too many it answers no more, and peers take the host for dead.
+ */
+const BACKLOG = 4_096;
+
 /** Sockets in the network namespace of the process. */
 export const systemSockets: SocketFactory = {
   bindUdp: ({ host, port }) => bindEither(host, (address) => bindUdp(address, port)),
@@ -52,7 +58,7 @@ async function bindUdp(host: string, port: number): Promise<UdpSocket> {
 async function listenTcp(host: string, port: number): Promise<Server> {
   const server = createServer();
   const listening = once(server, 'listening');
-  server.listen({ host, port, backlog: 128 });
+  server.listen({ host, port, backlog: BACKLOG });
   await listening;
   return server;
 }
