@@ -199,6 +199,7 @@ function executorFactory(parts: ExecutorParts): HostExecutorFactory {
     });
     return {
       executor,
+      witness: network,
       leave: () => executor.leave(),
       [Symbol.asyncDispose]: () => executor[Symbol.asyncDispose](),
     };

@@ -85,6 +85,16 @@ export class ClusterNetwork implements AsyncDisposable {
     };
   }
 
+  /** Hosts that the gossip holds for dead. */
+  lost(): readonly string[] {
+    return this.#gossip?.failedHosts() ?? [];
+  }
+
+  /** Whether a host answers, be it only with a refusal. Never rejects. */
+  async answers(address: string): Promise<boolean> {
+    return (await this.#gossip?.hostAnswers(address)) ?? false;
+  }
+
   /** Resolves once overlay and discovery are connected to the gossip. @throws SkeinError Unavailable when `signal` aborts before. */
   async joined(signal: AbortSignal): Promise<void> {
     const aborted = Promise.withResolvers<never>();

@@ -12,7 +12,7 @@ import { createControl } from './control/index.ts';
 import { type LocalRoute, startManagerLoops } from './loops.ts';
 import { createClusterObjects } from './predefined.ts';
 import { type ManagerServer, startManagerServer } from './server/index.ts';
-import type { ClusterLogs, Control } from './types.ts';
+import type { ClusterLogs, Control, HostWitness } from './types.ts';
 
 /** What a new cluster begins with; the rest follows from the first manager's identity. */
 export interface NewClusterOptions {
@@ -35,6 +35,8 @@ export interface ManagerOptions {
   readonly logger: Logger;
   /** The routes of this host, which networks must not overlap. */
   readonly localRoutes?: (() => readonly LocalRoute[]) | undefined;
+  /** What this host knows of the hosts of the nodes. */
+  readonly witness?: HostWitness | undefined;
   /** Given once, by init. */
   readonly newCluster?: NewClusterOptions;
 }
@@ -53,7 +55,7 @@ export class Manager implements AsyncDisposable {
 
   /** @throws Error when the store cannot be opened or the port cannot be bound; nothing is left running then. */
   static async start(options: ManagerOptions): Promise<Manager> {
-    const { identity, logger, localRoutes } = options;
+    const { identity, logger, localRoutes, witness } = options;
     await using parts = new AsyncDisposableStack();
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
     const store = parts.use(openStore({ path: join(options.directory, 'store.db'), logger }));
@@ -69,6 +71,7 @@ export class Manager implements AsyncDisposable {
         clusterId: identity.credentials.organization,
         clock: systemClock,
         logger,
+        witness,
       }),
     );
     parts.use(startManagerLoops({ store, clock: systemClock, logger, localRoutes, quarantine }));

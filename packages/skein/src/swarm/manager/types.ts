@@ -4,6 +4,14 @@ import type { ClusterSpec, ConfigSpec, NetworkSpec, NodeSpec, SecretSpec, Servic
 import type { IPAMConfig } from '../gen/types_pb.js';
 import type { Store } from '../store/types.ts';
 
+/** What the manager's own host knows of the hosts of other nodes. */
+export interface HostWitness {
+  /** IP addresses of hosts that the cluster's gossip holds for dead. */
+  lost(): readonly string[];
+  /** Whether a host answers, be it only to refuse a connection. Never rejects. */
+  answers(address: string): Promise<boolean>;
+}
+
 /** Lookups by ID, exact name or unique ID prefix (`find…`) follow Docker: @throws RpcError/SkeinError NotFound `service X not found`, InvalidArgument `service X is ambiguous (N matches found)`. */
 export interface Control {
   /** For lists and progress: the store's read side. */

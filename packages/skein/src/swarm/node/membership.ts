@@ -53,6 +53,13 @@ export class Membership implements AsyncDisposable {
     await using started = new AsyncDisposableStack();
     started.use(identity);
     const advertise = formatHostPort(state.addresses.advertise);
+    const host = started.use(
+      context.createExecutor({
+        nodeId: identity.nodeId,
+        addresses: state.addresses,
+        tlsInfo: () => identity.tlsInfo(),
+      }),
+    );
     const manager =
       state.role === 'manager'
         ? started.use(
@@ -63,17 +70,11 @@ export class Membership implements AsyncDisposable {
               advertise,
               logger: context.logger,
               localRoutes: context.localRoutes,
+              witness: host.witness,
               ...(newCluster ? { newCluster } : {}),
             }),
           )
         : undefined;
-    const host = started.use(
-      context.createExecutor({
-        nodeId: identity.nodeId,
-        addresses: state.addresses,
-        tlsInfo: () => identity.tlsInfo(),
-      }),
-    );
     const managers = state.role === 'manager' ? [advertise] : state.managers;
     const agent = await Agent.start({
       executor: host.executor,

@@ -3,7 +3,7 @@
 import type { AttachmentRequest, Executor } from '../agent/types.ts';
 import type { ClusterSpec } from '../gen/specs_pb.js';
 import type { NodeDescription, NodeTLSInfo } from '../gen/types_pb.js';
-import type { ClusterLogs, Control } from '../manager/types.ts';
+import type { ClusterLogs, Control, HostWitness } from '../manager/types.ts';
 import type { NodeAddresses } from './addresses.ts';
 
 export type Availability = 'active' | 'pause' | 'drain';
@@ -68,6 +68,8 @@ export interface SwarmNode extends AsyncDisposable {
 /** The host's executor while it is in a swarm. Disposing it leaves containers and traffic as they are. */
 export interface HostExecutor extends AsyncDisposable {
   readonly executor: Executor;
+  /** What the host's gossip knows of the other hosts. */
+  readonly witness: HostWitness;
   /** The host leaves the swarm: gossip, and what the cluster's networks made here. */
   leave(): Promise<void>;
 }

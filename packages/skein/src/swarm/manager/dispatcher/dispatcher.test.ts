@@ -15,14 +15,15 @@ import { connectManager, managerRole, NodeIdentity } from '../../identity/index.
 import { TestClock } from '../../identity/testing.ts';
 import { openStore } from '../../store/index.ts';
 import { startTestCluster } from '../server/testing.ts';
+import type { HostWitness } from '../types.ts';
 import { Dispatcher } from './index.ts';
 
 type TestContext = Parameters<typeof startTestCluster>[0];
 
 /** A manager on a clock that the test moves, and a joined node's client of its dispatcher. */
-async function setUp(t: TestContext) {
+async function setUp(t: TestContext, witness?: HostWitness) {
   const clock = new TestClock();
-  const cluster = await startTestCluster(t, clock);
+  const cluster = await startTestCluster(t, clock, undefined, witness);
   const directory = mkdtempSync(join(tmpdir(), 'skein-node-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const identity = await NodeIdentity.join(
@@ -56,7 +57,17 @@ async function setUp(t: TestContext) {
         (error: unknown) => error,
       ),
     ).message;
-  return { ...cluster, clock, client, connection, identity, node, openSession, failure };
+  return {
+    ...cluster,
+    managerIdentity: cluster.identity,
+    clock,
+    client,
+    connection,
+    identity,
+    node,
+    openSession,
+    failure,
+  };
 }
 
 const rpc = (code: string, text: string) => `rpc error: code = ${code} desc = ${text}`;
@@ -85,6 +96,48 @@ test('a node without heartbeats is DOWN after three periods, and its tasks are o
   assert.equal(await failure(client.heartbeat({ sessionId })), rpc('NotFound', 'node not registered'));
   await clock.advance(24 * 3_600_000);
   assert.equal(store.view((transaction) => transaction.get('task', 't1'))?.status?.state, TaskState.ORPHANED);
+});
+
+test('a node whose host is gone is DOWN before its heartbeats are missed; one that the gossip alone has lost is not', async (t) => {
+  const lost = new Set<string>();
+  const witness = { lost: () => [...lost], answers: () => Promise.resolve(false) };
+  const setting = await setUp(t, witness);
+  const { clock, clusterId, connection, address, node, openSession, store } = setting;
+  // Two more, of whom another manager tells: the node must not be half of all.
+  const { credentials } = setting.managerIdentity;
+  const { rootCa } = credentials;
+  const forwarder = connectManager(address, { rootCa, serverName: managerRole, client: credentials });
+  t.after(() => forwarder[Symbol.dispose]());
+  for (const id of ['far1', 'far2']) {
+    store.update((transaction) => transaction.create('node', create(NodeSchema, { id })));
+    const headers = {
+      forwarded_cert: 'true',
+      forwarded_cert_cn: id,
+      forwarded_cert_ou: 'swarm-worker',
+      forwarded_cert_org: clusterId,
+      remote_addr: '192.0.2.9:1',
+    };
+    const abort = new AbortController();
+    t.after(() => abort.abort());
+    const far = createClient(DispatcherService, forwarder.transport).session({}, { headers, signal: abort.signal });
+    await far[Symbol.asyncIterator]().next();
+  }
+  const { messages } = await openSession();
+  const pass = async (milliseconds: number) => {
+    for (let passed = 0; passed < milliseconds; passed += 100) {
+      await clock.advance(100);
+      await new Promise((resolve) => setTimeout(resolve, 5)); // For answers to pings.
+    }
+  };
+  lost.add(node()?.status?.addr ?? '');
+  await pass(5_000);
+  assert.equal(node()?.status?.state, NodeStatus_State.READY, 'its daemon answers on its connection');
+  const ended = assert.rejects(async () => await messages.next());
+  connection[Symbol.dispose]();
+  await ended;
+  await pass(2_000);
+  assert.equal(node()?.status?.state, NodeStatus_State.DOWN);
+  assert.equal(node()?.status?.message, 'host does not answer');
 });
 
 test('a known session goes on, another ID makes a new one, and too many are refused', async (t) => {

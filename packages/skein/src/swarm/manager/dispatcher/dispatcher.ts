@@ -16,9 +16,17 @@ import type { Cluster } from '../../gen/objects_pb.js';
 import { type WeightedPeer, WeightedPeerSchema } from '../../gen/types_pb.js';
 import { Wakeup } from '../../identity/index.ts';
 import type { Store, StoreEvent } from '../../store/types.ts';
-import { callerOf } from '../server/peer.ts';
+import { callerOf, peerKey } from '../server/peer.ts';
+import type { HostWitness } from '../types.ts';
 import { AssignmentSet } from './assignments.ts';
-import { assignmentBatchMs, defaultHeartbeatPeriodMs, managerWeight } from './constants.ts';
+import {
+  assignmentBatchMs,
+  defaultHeartbeatPeriodMs,
+  managerWeight,
+  messages,
+  silentHostPeriods,
+} from './constants.ts';
+import { HostWatch } from './host-watch.ts';
 import { NodeStatuses } from './node-status.ts';
 import { type RegisteredNode, SessionTable } from './sessions.ts';
 import { StatusBatch } from './status-batch.ts';
@@ -30,6 +38,8 @@ export interface DispatcherOptions {
   readonly nodeId: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Without one, heartbeats alone tell that a node is down. */
+  readonly witness?: HostWitness | undefined;
 }
 
 /**
@@ -43,6 +53,7 @@ export class Dispatcher {
   readonly #batch: StatusBatch;
   readonly #stopping = new AbortController();
   readonly #unwatch: () => void;
+  readonly #hosts: HostWatch | undefined;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -52,8 +63,9 @@ export class Dispatcher {
     this.#sessions = new SessionTable({
       clock,
       heartbeatPeriodMs: () => this.#heartbeatPeriodMs(),
-      expired: (silent) => this.#statuses.expired(silent),
+      expired: (silent) => this.#statuses.expired(silent, messages.heartbeatFailure),
     });
+    this.#hosts = options.witness && this.#watchHosts(options.witness);
     this.#statuses.start(this.#heartbeatPeriodMs());
     this.#unwatch = store.watch((events) => {
       for (const { table, action, object } of events) {
@@ -62,8 +74,24 @@ export class Dispatcher {
     });
   }
 
+  #watchHosts(witness: HostWitness): HostWatch {
+    const { clock, logger, nodeId: own } = this.#options;
+    return new HostWatch({
+      witness,
+      nodes: () => this.#sessions.all().filter(({ nodeId }) => nodeId !== own),
+      silenceMs: () => this.#heartbeatPeriodMs() * silentHostPeriods,
+      gone: (nodeId) => {
+        this.#sessions.end(nodeId);
+        this.#statuses.expired(nodeId, messages.hostGone);
+      },
+      clock,
+      logger,
+    });
+  }
+
   /** Ends all sessions and writes what is pending. */
   close(): void {
+    this.#hosts?.close();
     this.#unwatch();
     this.#stopping.abort();
     for (const nodeId of this.#sessions.endAll()) this.#statuses.disconnected(nodeId);
@@ -95,7 +123,9 @@ export class Dispatcher {
     if (this.#options.store.view((transaction) => transaction.get('node', nodeId)) === undefined) {
       throw new RpcError('Unknown', 'node not found');
     }
-    const session = this.#sessions.find(nodeId, request.sessionId) ?? this.#sessions.register(nodeId);
+    const connection = { address, ping: context.values.get(peerKey).ping };
+    const session =
+      this.#sessions.resume(nodeId, request.sessionId, connection) ?? this.#sessions.register(nodeId, connection);
     this.#options.logger.info({ node: nodeId, address, session: session.sessionId }, 'session');
     this.#statuses.ready(nodeId, address, request.description);
 

@@ -55,9 +55,9 @@ export class NodeStatuses {
     this.#orphanLater(nodeId);
   }
 
-  /** The node's heartbeats ceased. */
-  expired(nodeId: string): void {
-    this.#guard(nodeId, () => this.down(nodeId, messages.heartbeatFailure));
+  /** The node's session is over: its heartbeats ceased, or its host is gone. */
+  expired(nodeId: string, message: string): void {
+    this.#guard(nodeId, () => this.down(nodeId, message));
   }
 
   /** This manager stops serving the node. */

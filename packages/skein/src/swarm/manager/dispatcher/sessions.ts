@@ -1,8 +1,16 @@
 import { type Clock, newObjectId, RpcError, type Timer } from '../../../common/index.ts';
 import { gracePeriods, heartbeatEpsilonMs, registrationLimit } from './constants.ts';
 
+/** How a node is connected. */
+export interface Connection {
+  /** The IP address that it comes from. */
+  readonly address: string;
+  /** Whether its daemon answers on this connection, in time. Never rejects. */
+  ping(): Promise<boolean>;
+}
+
 /** A node that has a session with this manager. */
-export interface RegisteredNode {
+export interface RegisteredNode extends Connection {
   readonly nodeId: string;
   readonly sessionId: string;
   /** Aborts when the session is over: replaced, expired, node removed, or the manager stops. */
@@ -11,6 +19,8 @@ export interface RegisteredNode {
 
 interface Entry extends RegisteredNode {
   readonly controller: AbortController;
+  address: string;
+  ping: () => Promise<boolean>;
   expiry: Timer | undefined;
   windowStart: number;
   registrations: number;
@@ -37,7 +47,7 @@ export class SessionTable {
    * Opens a session; an older one of the node ends.
    * @throws RpcError Unavailable when the node registers too often.
    */
-  register(nodeId: string): RegisteredNode {
+  register(nodeId: string, { address, ping }: Connection): RegisteredNode {
     const now = this.#options.clock.now();
     const previous = this.#entries.get(nodeId);
     const sameWindow = previous !== undefined && now - previous.windowStart <= registrationLimit.periodMs;
@@ -49,6 +59,8 @@ export class SessionTable {
     const controller = new AbortController();
     const entry: Entry = {
       nodeId,
+      address,
+      ping,
       sessionId: newObjectId(),
       controller,
       ended: controller.signal,
@@ -66,14 +78,15 @@ export class SessionTable {
     return this.#entry(nodeId, sessionId);
   }
 
-  /** @returns the existing session if it is this one. */
-  find(nodeId: string, sessionId: string): RegisteredNode | undefined {
+  /** Goes on with a session over another connection. @returns undefined when it is not the node's session. */
+  resume(nodeId: string, sessionId: string, { address, ping }: Connection): RegisteredNode | undefined {
     const entry = this.#entries.get(nodeId);
-    return entry?.sessionId === sessionId ? entry : undefined;
+    if (entry?.sessionId !== sessionId) return undefined;
+    return Object.assign(entry, { address, ping });
   }
 
-  has(nodeId: string): boolean {
-    return this.#entries.has(nodeId);
+  all(): RegisteredNode[] {
+    return [...this.#entries.values()];
   }
 
   /** Notes a heartbeat. @returns milliseconds until the next one is due. */

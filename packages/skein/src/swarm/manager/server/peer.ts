@@ -4,12 +4,17 @@ import { type ContextValues, createContextKey, createContextValues } from '@conn
 import { RpcError } from '../../../common/index.ts';
 import { type CertificateSubject, certificateSubject } from '../../identity/index.ts';
 
+/** The other end has this long to answer a ping; the gossip asks a host for as long. */
+const pingTimeoutMs = 300;
+
 /** Who is at the other end of a call. */
 export interface Peer {
   /** IP address, without the port. */
   readonly address: string;
   /** From the verified client certificate; undefined when none was shown. */
   readonly subject: CertificateSubject | undefined;
+  /** Whether the other end of the connection answers, in time. Never rejects. */
+  readonly ping: () => Promise<boolean>;
 }
 
 /** @returns an address as its node knows it: a socket of both families shows those of IPv4 as `::ffff:…`. */
@@ -18,7 +23,11 @@ export function remoteAddressOf({ remoteAddress }: { readonly remoteAddress?: st
 }
 
 /** The peer of a call, as the TLS layer proved it. */
-export const peerKey = createContextKey<Peer>({ address: '', subject: undefined });
+export const peerKey = createContextKey<Peer>({
+  address: '',
+  subject: undefined,
+  ping: () => Promise.resolve(false),
+});
 
 /** The node that a call comes from, after authorization: the peer, or whom a manager forwarded for. */
 export const callerKey = createContextKey<{ readonly nodeId: string; readonly address: string } | undefined>(undefined);
@@ -47,8 +56,22 @@ export class PeerCache {
     const peer = {
       address: remoteAddressOf(socket),
       subject: certificate && certificateSubject(certificate),
+      ping: () => ping(session),
     };
     this.#peers.set(session, peer);
     return peer;
   }
+}
+
+/** HTTP/2's PING, which a connection answers without its application. */
+function ping(session: Http2Session): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), pingTimeoutMs);
+  try {
+    // Refused when too many are unanswered.
+    if (!session.ping((error) => resolve(error === null))) resolve(false);
+  } catch {
+    resolve(false); // The connection is closed.
+  }
+  return promise.finally(() => clearTimeout(timer));
 }

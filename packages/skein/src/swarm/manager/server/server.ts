@@ -9,7 +9,7 @@ import type { Store } from '../../store/types.ts';
 import { CertificateService, CertificateSigner } from '../ca/index.ts';
 import { Dispatcher } from '../dispatcher/index.ts';
 import { LogBroker } from '../logbroker/index.ts';
-import type { ClusterLogs } from '../types.ts';
+import type { ClusterLogs, HostWitness } from '../types.ts';
 import { authorization } from './authorization.ts';
 import { errorMapping } from './errors.ts';
 import { healthService } from './health.ts';
@@ -26,6 +26,8 @@ export interface ManagerServerOptions {
   readonly clusterId: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** What this host knows of the hosts of the nodes. */
+  readonly witness?: HostWitness | undefined;
 }
 
 /** A running manager: what it listens on, and what the engine needs of it. */
@@ -43,12 +45,12 @@ export interface ManagerServer extends AsyncDisposable {
  * @throws Error of the socket (EADDRINUSE, EADDRNOTAVAIL).
  */
 export async function startManagerServer(options: ManagerServerOptions): Promise<ManagerServer> {
-  const { store, clusterId, clock, logger, identity } = options;
+  const { store, clusterId, clock, logger, identity, witness } = options;
   const stopping = new AbortController();
   const logs = new LogBroker(store, stopping.signal);
   const certificates = new CertificateService(store, clusterId, stopping.signal);
   const signer = new CertificateSigner({ store, clusterId, clock, logger });
-  const dispatcher = new Dispatcher({ store, clusterId, nodeId: identity.nodeId, clock, logger });
+  const dispatcher = new Dispatcher({ store, clusterId, nodeId: identity.nodeId, clock, logger, witness });
   const closeServices = async () => {
     dispatcher.close();
     stopping.abort();

@@ -9,6 +9,7 @@ import { NodeSpec_Membership } from '../../gen/specs_pb.js';
 import { IssuanceStatus_State, ManagerStatus_Reachability, NodeRole } from '../../gen/types_pb.js';
 import { clusterRootCa, createRootCa, managerRole, NodeIdentity } from '../../identity/index.ts';
 import { openStore, type Store } from '../../store/index.ts';
+import type { HostWitness } from '../types.ts';
 import { type ManagerServer, startManagerServer } from './index.ts';
 
 export interface TestCluster {
@@ -28,6 +29,7 @@ export async function startTestCluster(
   t: { after(action: () => unknown): void },
   clock: Clock = systemClock,
   host = '127.0.0.1',
+  witness?: HostWitness,
 ): Promise<TestCluster> {
   const logger = silentLogger();
   const directory = mkdtempSync(join(tmpdir(), 'skein-manager-'));
@@ -60,6 +62,7 @@ export async function startTestCluster(
     clusterId,
     clock,
     logger,
+    witness,
   });
   const address = `127.0.0.1:${server.port}`;
   store.update((transaction) => {
