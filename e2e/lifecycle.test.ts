@@ -8,7 +8,7 @@ import { Cluster, eventually } from './support/cluster.ts';
 
 const quick = ['--no-resolve-image', '--quiet', '--detach', '--stop-grace-period=1s'];
 const forever = ['ubuntu', 'sleep', '10000'];
-/** A node counts as dead after three missed heartbeats; its tasks must run elsewhere soon after. */
+/** The only other node counts as dead after three missed heartbeats; its tasks must run elsewhere soon after. */
 const deathMs = 25_000;
 
 /** What a story needs to say: commands on node1, and waits for what they lead to. */

@@ -6,7 +6,7 @@ import { playStory } from './story.ts';
 import { Cluster, eventually } from './support/cluster.ts';
 import { startOutsideServer } from './support/outside.ts';
 
-/** Long enough for gossip to declare the node dead; short of the three heartbeats after which its tasks are replaced. */
+/** Long enough for gossip to declare the node dead; short of the three heartbeats after which its tasks are replaced, as its host answers. */
 const awayMs = 10_000;
 const pingIntervalSeconds = 0.1;
 

@@ -39,7 +39,7 @@ export interface MemberlistConfig {
 
 /**
  * DefaultLANConfig with networkdb's changes. Probes are twice as frequent as there, and a suspect has upstream's time
- * (4 × 1 s) only if its host answers: see docs/adr/0010. The last two are bounds of our own.
+ * (4 × 1 s) only if its host answers: see docs/adr/0011. The last two are bounds of our own.
  */
 export const lanConfig: MemberlistConfig = {
   probeInterval: 500,
