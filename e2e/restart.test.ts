@@ -7,7 +7,7 @@ import { Cluster, eventually } from './support/cluster.ts';
 import { startOutsideServer } from './support/outside.ts';
 
 /** Long enough for gossip to declare the node dead; short of the three heartbeats after which its tasks are replaced, as its host answers. */
-const awayMs = 10_000;
+const awayMs = 7_000;
 const pingIntervalSeconds = 0.1;
 
 test('kill -9 of skeind on either node loses no packet of a ping, and the restarted daemon adopts its containers', async (context) => {
