@@ -1,22 +1,19 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, isIPv4, isIPv6, type Server, type Socket } from 'node:net';
+import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net';
 import { type Logger, silentLogger } from '../runtime/index.ts';
 import { type Address, formatAddress } from '../wire/index.ts';
 import type { Stream, Transport } from './types.ts';
 
 /** Opens the sockets of a `NetTransport`; another one opens them in another network namespace. */
 export interface SocketFactory {
-  /** A bound UDP socket. */
+  /** A bound UDP socket, of the address's family only. */
   bindUdp(address: Address): Promise<UdpSocket>;
-  /** A listening TCP server. */
+  /** A listening TCP server, of the address's family only. */
   listenTcp(address: Address): Promise<Server>;
   /** A connecting (or connected) TCP socket. */
   connectTcp(to: Address): Socket;
 }
-
-/** As in Go, either of them stands for all addresses of both families. */
-const allAddresses: readonly string[] = ['0.0.0.0', '::'];
 
 /**
  * Connections that the kernel takes while this process is busy or stopped (Linux: net.core.somaxconn, 4096 by default).
@@ -26,57 +23,34 @@ const BACKLOG = 4_096;
 
 /** Sockets in the network namespace of the process. */
 export const systemSockets: SocketFactory = {
-  bindUdp: ({ host, port }) => bindEither(host, (address) => bindUdp(address, port)),
-  listenTcp: ({ host, port }) => bindEither(host, (address) => listenTcp(address, port)),
+  async bindUdp({ host, port }) {
+    const socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', ipv6Only: isIPv6(host) });
+    try {
+      const bound = once(socket, 'listening');
+      socket.bind(port, host);
+      await bound;
+      return socket;
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+  },
+  async listenTcp({ host, port }) {
+    const server = createServer();
+    const listening = once(server, 'listening');
+    server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host) });
+    await listening;
+    return server;
+  },
   connectTcp: (to) => connect({ host: to.host, port: to.port }),
 };
 
-/** A socket for all addresses is of IPv6 and takes IPv4 as well, unless the kernel has no IPv6. */
-async function bindEither<T>(host: string, bind: (host: string) => Promise<T>): Promise<T> {
-  if (!allAddresses.includes(host)) return bind(host);
-  try {
-    return await bind('::');
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT')) throw error;
-    return bind('0.0.0.0');
-  }
-}
-
-async function bindUdp(host: string, port: number): Promise<UdpSocket> {
-  const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4');
-  try {
-    const bound = once(socket, 'listening');
-    socket.bind(port, host);
-    await bound;
-    return socket;
-  } catch (error) {
-    socket.close();
-    throw error;
-  }
-}
-
-async function listenTcp(host: string, port: number): Promise<Server> {
-  const server = createServer();
-  const listening = once(server, 'listening');
-  server.listen({ host, port, backlog: BACKLOG });
-  await listening;
-  return server;
-}
-
-/** What stands before an IPv4 address in a socket of IPv6 (RFC 4291 section 2.5.5.2). */
-const mappedPrefix = '::ffff:';
-
-const toMapped = (host: string): string => (isIPv4(host) ? `${mappedPrefix}${host}` : host);
-
-function fromMapped(host: string): string {
-  const plain = host.startsWith(mappedPrefix) ? host.slice(mappedPrefix.length) : host;
-  return isIPv4(plain) ? plain : host;
-}
-
 /** More open connections than memberlist takes push/pulls at a time (128): the protocol refuses above its own bound. */
 const MAX_CONNECTIONS = 256;
-/** An ephemeral TCP port whose UDP twin is taken is tried again this often. */
+/** An ephemeral TCP port that is taken for UDP, or in the other family, is tried again this often. */
 const PORT_ATTEMPTS = 10;
+/** As in Go, either of them stands for all addresses of both families. */
+const ALL_ADDRESSES: readonly string[] = ['0.0.0.0', '::'];
 
 export interface NetTransportOptions {
   /** IP to bind; `0.0.0.0` and `::` are all addresses of both families. */
@@ -87,42 +61,44 @@ export interface NetTransportOptions {
   readonly logger?: Logger;
 }
 
-/** Real UDP and TCP sockets, both on one port. Make it with `NetTransport.open`; `close` ends it. */
+/** What one address is listened to with. */
+interface Listeners {
+  readonly udp: UdpSocket;
+  readonly server: Server;
+  readonly port: number;
+}
+
+/** Real UDP and TCP sockets, all on one port. Make it with `NetTransport.open`; `close` ends it. */
 export class NetTransport implements Transport {
   readonly address: Address;
-  readonly #udp: UdpSocket;
-  readonly #isUdp6: boolean;
-  readonly #server: Server;
+  /** One or two: of each family its own, so that no address is a mapped one. */
+  readonly #listeners: readonly Listeners[];
   readonly #sockets: SocketFactory;
   readonly #logger: Logger;
-  /** BOUNDED by MAX_CONNECTIONS incoming ones and by what the protocol dials. */
+  /** BOUNDED by MAX_CONNECTIONS incoming ones of each family and by what the protocol dials. */
   readonly #open = new Set<Socket>();
   #closed = false;
 
-  private constructor(udp: UdpSocket, server: Server, address: Address, sockets: SocketFactory, logger: Logger) {
-    this.#udp = udp;
-    this.#isUdp6 = udp.address().family === 'IPv6';
-    this.#server = server;
+  private constructor(listeners: readonly Listeners[], address: Address, sockets: SocketFactory, logger: Logger) {
+    this.#listeners = listeners;
     this.address = address;
     this.#sockets = sockets;
     this.#logger = logger;
-    server.maxConnections = MAX_CONNECTIONS;
-    udp.on('error', (error) => logger.warn('UDP socket error', { error }));
-    server.on('error', (error) => logger.warn('TCP listener error', { error }));
+    for (const { udp, server } of listeners) {
+      server.maxConnections = MAX_CONNECTIONS;
+      udp.on('error', (error) => logger.warn('UDP socket error', { error }));
+      server.on('error', (error) => logger.warn('TCP listener error', { error }));
+    }
   }
 
-  /** Binds both sockets; rejects with the system's error (EADDRINUSE, EACCES, …) and leaves nothing open then. */
+  /** Binds the sockets; rejects with the system's error (EADDRINUSE, EACCES, …) and leaves nothing open then. */
   static async open(options: NetTransportOptions): Promise<NetTransport> {
     const { host, port, sockets = systemSockets, logger = silentLogger } = options;
     for (let attempt = 1; ; attempt++) {
-      const server = await sockets.listenTcp({ host, port });
-      const bound = server.address();
-      const address = { host, port: bound !== null && typeof bound === 'object' ? bound.port : port };
       try {
-        const udp = await sockets.bindUdp(address);
-        return new NetTransport(udp, server, address, sockets, logger);
+        const listeners = await listen(sockets, host, port);
+        return new NetTransport(listeners, { host, port: listeners[0]?.port ?? port }, sockets, logger);
       } catch (error) {
-        server.close();
         if (port !== 0 || attempt >= PORT_ATTEMPTS) throw error;
       }
     }
@@ -130,13 +106,16 @@ export class NetTransport implements Transport {
 
   sendPacket(to: Address, bytes: Uint8Array): void {
     if (this.#closed) return;
-    this.#udp.send(bytes, to.port, this.#isUdp6 ? toMapped(to.host) : to.host, (error) => {
+    const family = isIPv6(to.host) ? 'IPv6' : 'IPv4';
+    const from = this.#listeners.find(({ udp }) => udp.address().family === family) ?? this.#listeners[0];
+    from?.udp.send(bytes, to.port, to.host, (error) => {
       if (error) this.#logger.debug('packet not sent', { to: formatAddress(to), error });
     });
   }
 
   onPacket(handler: (from: Address, bytes: Uint8Array) => void): void {
-    this.#udp.on('message', (bytes, from) => handler({ host: fromMapped(from.address), port: from.port }, bytes));
+    for (const { udp } of this.#listeners)
+      udp.on('message', (bytes, from) => handler({ host: from.address, port: from.port }, bytes));
   }
 
   async dial(to: Address, signal: AbortSignal): Promise<Stream> {
@@ -157,9 +136,10 @@ export class NetTransport implements Transport {
   }
 
   onStream(handler: (stream: Stream) => void): void {
-    this.#server.on('connection', (socket) => {
-      handler(this.#adopt(socket, { host: fromMapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }));
-    });
+    for (const { server } of this.#listeners)
+      server.on('connection', (socket) => {
+        handler(this.#adopt(socket, { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }));
+      });
   }
 
   #adopt(socket: Socket, remote: Address): Stream {
@@ -172,12 +152,55 @@ export class NetTransport implements Transport {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const closed = Promise.all([once(this.#udp, 'close'), once(this.#server, 'close')]);
-    this.#udp.close();
-    this.#server.close();
+    const closed = Promise.all(this.#listeners.map(closeListeners));
     for (const socket of this.#open) socket.destroy();
     await closed;
   }
+}
+
+/** Listens to the address, or to all of both families, one after the other at the same port. */
+async function listen(sockets: SocketFactory, host: string, port: number): Promise<Listeners[]> {
+  const listeners: Listeners[] = [];
+  let missing: unknown;
+  try {
+    for (const each of ALL_ADDRESSES.includes(host) ? ALL_ADDRESSES : [host]) {
+      try {
+        listeners.push(await listenAt(sockets, { host: each, port: listeners[0]?.port ?? port }));
+      } catch (error) {
+        if (!isMissingFamily(error)) throw error;
+        missing = error;
+      }
+    }
+    if (listeners.length === 0) throw missing;
+    return listeners;
+  } catch (error) {
+    await Promise.all(listeners.map(closeListeners));
+    throw error;
+  }
+}
+
+async function listenAt(sockets: SocketFactory, { host, port }: Address): Promise<Listeners> {
+  const server = await sockets.listenTcp({ host, port });
+  const bound = server.address();
+  const boundPort = bound !== null && typeof bound === 'object' ? bound.port : port;
+  try {
+    return { udp: await sockets.bindUdp({ host, port: boundPort }), server, port: boundPort };
+  } catch (error) {
+    server.close();
+    throw error;
+  }
+}
+
+/** The kernel has no IPv6, or no IPv4. */
+function isMissingFamily(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT';
+}
+
+async function closeListeners({ udp, server }: Listeners): Promise<void> {
+  const closed = Promise.all([once(udp, 'close'), once(server, 'close')]);
+  udp.close();
+  server.close();
+  await closed;
 }
 
 class SocketStream implements Stream {

@@ -93,6 +93,11 @@ test('a host with IPv6 only advertises its one address that others can reach', (
       () => resolveAddresses({ ...nothing, advertiseAddress }, interfaces),
       /advertise address must be a non-zero IP address/,
     );
+  assert.throws(
+    () => resolveAddresses({ ...nothing, advertiseAddress: 'fe80::1' }, interfaces),
+    /the data path address fe80::1 is of one link only/,
+  );
+  assert.equal(resolveAddresses({ ...nothing, advertiseAddress: '::ffff:10.1.0.1' }, interfaces).dataPath, '10.1.0.1');
 });
 
 test("a manager's address is taken with brackets, or without a port", () => {

@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { isIP, isIPv6, SocketAddress } from 'node:net';
+import { BlockList, isIP, isIPv6, SocketAddress } from 'node:net';
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { errorText, SkeinError } from '../../common/index.ts';
 
@@ -39,9 +39,10 @@ export function parseHostPort(text: string, defaultPort: number): HostPort {
   return { host: canonical(match[1] ?? match[2] ?? ''), port };
 }
 
-/** An IPv6 address in its shortest form (RFC 5952), so that it is known again wherever it comes from. */
+/** An IPv6 address in its shortest form (RFC 5952), a mapped one as IPv4: known again wherever it comes from. */
 function canonical(host: string): string {
-  return isAddress(host) === 6 ? new SocketAddress({ address: host, family: 'ipv6' }).address : host;
+  if (isAddress(host) !== 6) return host;
+  return new SocketAddress({ address: host, family: 'ipv6' }).address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
 /** 4, 6, or 0 for what is no address. One with a zone (`fe80::1%eth0`) means nothing on another host. */
@@ -145,8 +146,17 @@ export function resolveAddresses(
           'data path address must be a non-zero IP address or network interface',
           interfaces,
         );
+  if (linkLocal.check(dataPath, isIPv6(dataPath) ? 'ipv6' : 'ipv4'))
+    throw new SkeinError(
+      'InvalidArgument',
+      `the data path address ${dataPath} is of one link only: use a global or a unique local address, with --data-path-addr or --advertise-addr`,
+    );
   return { listen, advertise, dataPath };
 }
+
+/** RFC 4291 section 2.5.6. The kernel makes no tunnel at such an address of IPv6 (Docker takes it, and its tasks fail). */
+const linkLocal = new BlockList();
+linkLocal.addSubnet('fe80::', 10, 'ipv6');
 
 function resolveListen(text: string, interfaces: Interfaces): HostPort {
   const { host, port } = parseHostPort(text, defaultSwarmPort);
