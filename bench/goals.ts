@@ -26,11 +26,6 @@ const ratio =
   (over: Figure, under: Figure): Figure =>
   (results) =>
     over(results) / under(results);
-/** Traffic: of Skein with the variant's flags, where these were measured. */
-const trafficFigure =
-  (measure: string): Figure =>
-  (results) =>
-    medianOf(results, measure, 'skein-variant') ?? figure(measure)(results);
 const overBare = (measure: string): Figure => ratio(figure(measure), figure(measure, 'bare'));
 const overDocker = (measure: string): Figure => ratio(figure(measure), figure(measure, 'dockerd'));
 
@@ -47,8 +42,8 @@ function goal(
 
 /** A ratio of rates of the traffic section, with the ratio of the CPU costs beside it. */
 function trafficGoal(what: string, measure: string, over: Contestant, number: number, reference = ''): Goal {
-  const value = ratio(trafficFigure(measure), figure(measure, over));
-  const byCpu = ratio(figure(`${measure}.cpu`, over), trafficFigure(`${measure}.cpu`));
+  const value = ratio(figure(measure), figure(measure, over));
+  const byCpu = ratio(figure(`${measure}.cpu`, over), figure(`${measure}.cpu`));
   return { what, value, byCpu, relation: '≥', goal: number, unit: '', reference };
 }
 
@@ -63,7 +58,7 @@ export const goals: readonly Goal[] = [
   trafficGoal('TCP stream, Skein ÷ dockerd', 'far.stream', 'dockerd', 1.9),
   goal(
     'CPU per byte, Skein ÷ dockerd',
-    ratio(trafficFigure('far.stream.cpu'), figure('far.stream.cpu', 'dockerd')),
+    ratio(figure('far.stream.cpu'), figure('far.stream.cpu', 'dockerd')),
     '≤',
     0.55,
     '',

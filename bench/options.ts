@@ -13,7 +13,7 @@ export interface Options {
   readonly seconds: number;
   /** Hosts of the large cluster. */
   readonly nodes: number;
-  /** Flags of `skein daemon` that make a further contestant of the traffic section; '' for none; undefined: the fast path's. */
+  /** Flags of `skein daemon` that make a further contestant of the traffic section; '' for none; undefined: the kernel's own path. */
   readonly variant: string | undefined;
   /** Where results.json, the tables and the chart are written. */
   readonly results: string;
@@ -28,7 +28,7 @@ export const usage = `Usage: npm run bench -- [options]
   --seconds NUMBER      Length of one traffic measurement (1)
   --nodes NUMBER        Hosts of the large cluster (20)
   --variant=FLAGS       Flags of "skein daemon": a further contestant of the traffic section
-                        (--fast-path=auto, where the daemon has that flag; "" for none)
+                        (--fast-path=off, where the daemon has that flag; "" for none)
   --output DIRECTORY    Write everything there, not to bench/results and docs
   --render              Only write tables and chart anew
   --list                List the sections

@@ -371,9 +371,9 @@ test('the daemon command reads its flags', async () => {
     hosts: ['unix:///a', 'tcp://b:1'],
     logLevel: 'info',
     labels: ['x=y'],
-    fastPath: 'off',
+    fastPath: 'auto',
   });
-  assert.equal(await run(['daemon', '--fast-path', 'auto'], streams, [command]), 0);
-  assert.equal(seen?.fastPath, 'auto');
+  assert.equal(await run(['daemon', '--fast-path', 'off'], streams, [command]), 0);
+  assert.equal(seen?.fastPath, 'off');
   assert.notEqual(await run(['daemon', '--fast-path', 'on'], streams, [command]), 0);
 });

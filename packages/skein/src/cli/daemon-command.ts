@@ -24,7 +24,7 @@ const flags = flagTable(`
   --data-root string=/var/lib/skein   Where state lives that outlasts a reboot
   -D, --debug                         Log at level debug
   --exec-root string=/run/skein       Where sockets and namespaces live
-  --fast-path string=off              Lead containers' TCP and UDP past the bridges, by BPF ("auto": where the kernel can, "off")
+  --fast-path string=auto             Lead containers' TCP and UDP past the bridges, by BPF ("auto": where the kernel can, "off")
   -H, --host list                     Socket to listen on (default ${defaultHost})
   --label list                        Label of this engine ("key=value")
   -l, --log-level string=info         Least level that is logged ("debug", "info", "warn", "error", "fatal")

@@ -42,7 +42,7 @@ export interface OverlayDriverOptions {
   readonly events: EventBus;
   /** The host's own namespace; by default the process's. */
   readonly hostNamespace?: NetworkNamespace;
-  /** By default off. */
+  /** By default where the kernel can. */
   readonly fastPath?: FastPathMode;
   /** How often kernel and records are compared, whatever happens; milliseconds. */
   readonly resyncIntervalMs?: number;
@@ -79,7 +79,7 @@ class Driver implements OverlayDriver {
     const namespace = options.hostNamespace ?? NetworkNamespace.current();
     this.#host = {
       namespace,
-      fastPath: openFastPath(namespace, options.fastPath ?? 'off', logger),
+      fastPath: openFastPath(namespace, options.fastPath ?? 'auto', logger),
       namespaces: new NamespaceDirectory(namespaceDirectory),
       state: new OverlayState(stateDirectory, logger),
       logger,

@@ -22,6 +22,7 @@ import { reaches, show, steadyFlow, type TestHost, TestUnderlay, testNetwork, te
 import type { OverlayNetwork, SandboxState } from '../types.ts';
 import { openFastPath } from './fast-path.ts';
 import { NoFastPath } from './no-fast-path.ts';
+import { HostPrograms } from './programs.ts';
 
 const sandboxPath = (host: TestHost, network: OverlayNetwork): string =>
   `${host.namespaceDirectory}/${networkNamespaceName(network.id)}`;
@@ -108,6 +109,24 @@ async function echoes(from: string, to: string, address: string, size: number): 
   } finally {
     server.close();
   }
+}
+
+/** One transfer after the other, until disposed. `whole` ends them and says whether every byte came back. */
+function steadyTransfer(from: string, to: string, address: string): Disposable & { whole(): Promise<boolean> } {
+  const ending = new AbortController();
+  const finished = (async () => {
+    let isWhole = true;
+    while (isWhole && !ending.signal.aborted) isWhole = await echoes(from, to, address, 500_000);
+    return isWhole;
+  })();
+  const end = (): void => ending.abort();
+  return {
+    whole: () => {
+      end();
+      return finished;
+    },
+    [Symbol.dispose]: end,
+  };
 }
 
 const path = (sandbox: SandboxState): string => sandbox.networkNamespace;
@@ -364,6 +383,39 @@ test('an endpoint that moves gets no packet at its old host 300 ms later', async
   }
 });
 
+test('maps that are emptied in the middle of transfers cost no packet, and are filled again', async (context) => {
+  const loaded: HostPrograms[] = [];
+  const { load } = HostPrograms;
+  context.mock.method(HostPrograms, 'load', (host: NetworkNamespace) => {
+    const programs = load(host);
+    loaded.push(programs);
+    return programs;
+  });
+  await using underlay = new TestUnderlay('fast-emptied', 1500, 'auto');
+  const [left, right] = [await underlay.addHost(), await underlay.addHost()];
+  const network = testNetwork(58);
+  const a = await left.driver.createSandbox(testSandbox('aa', 3, [network]));
+  const b = await right.driver.createSandbox(testSandbox('bb', 4, [network]));
+  await untilFast(left, network, path(a), path(b), '10.77.58.4');
+  await untilFast(right, network, path(b), path(a), '10.77.58.3');
+  using slow = new Watch(sandboxPath(left, network), 'vxlan0');
+  await using flow = await steadyFlow(path(a), path(b), '10.77.58.4');
+  using transfers = steadyTransfer(path(a), path(b), '10.77.58.4');
+  for (let times = 0; times < 50; times++) {
+    for (const map of loaded.flatMap(({ peers, endpoints }) => [peers, endpoints]))
+      for (const [key] of map.entries()) map.delete(key);
+    await sleep(10);
+  }
+  assert.ok(
+    (await slow.lines()).some((line) => line.endsWith(' tcp')),
+    "some went the kernel's way",
+  );
+  await untilFast(left, network, path(a), path(b), '10.77.58.4');
+  await untilFast(right, network, path(b), path(a), '10.77.58.3');
+  assert.ok(await transfers.whole(), 'every byte came back');
+  assert.deepEqual(await flow.missing(), [], 'datagrams without an answer');
+});
+
 test('a daemon that dies, comes back, or comes back without the fast path loses no packet and no connection', async () => {
   await using underlay = new TestUnderlay('fast-restart', 1500, 'auto');
   const [left, right] = [await underlay.addHost(), await underlay.addHost()];
@@ -374,13 +426,7 @@ test('a daemon that dies, comes back, or comes back without the fast path loses 
   await untilFast(left, network, path(a), path(b), '10.77.57.4');
   await using far = await steadyFlow(path(a), path(b), '10.77.57.4');
   await using close = await steadyFlow(path(a), path(near), '10.77.57.5');
-  const transfers = new AbortController();
-  const transferred = (async () => {
-    let whole = true;
-    while (whole && !transfers.signal.aborted) whole = await echoes(path(a), path(b), '10.77.57.4', 500_000);
-    return whole;
-  })();
-  using _ended = { [Symbol.dispose]: () => transfers.abort() };
+  using transfers = steadyTransfer(path(a), path(b), '10.77.57.4');
 
   for (const [before, mode] of [
     ['auto', 'auto'],
@@ -405,14 +451,29 @@ test('a daemon that dies, comes back, or comes back without the fast path loses 
       assert.ok((await way(left, network, () => reaches(path(a), path(b), '10.77.57.4'))).includes('vxlan0'));
     }
   }
-  transfers.abort();
-  assert.ok(await transferred, 'every byte came back');
+  assert.ok(await transfers.whole(), 'every byte came back');
   assert.deepEqual([await far.missing(), await close.missing()], [[], []], 'datagrams without an answer');
 
   for (const { containerId } of left.driver.sandboxes()) await left.driver.removeSandbox(containerId);
   using route = RouteSocket.open(left.namespace);
   const index = route.links.get('eth0')?.index ?? 0;
   assert.deepEqual(tcxPrograms({ namespace: left.namespace, index, direction: 'ingress' }), [], 'nothing is left');
+});
+
+test("over IPv6 tunnels are the kernel's", async () => {
+  await using underlay = new TestUnderlay('fast-ipv6');
+  const { namespace } = await underlay.addHost();
+  const lines: string[] = [];
+  const logger = pino({ level: 'info' }, { write: (line: string) => lines.push(line) });
+  using fastPath = openFastPath(namespace, 'auto', logger);
+  const plan = { networkId: 'net59xxxxxxxxxx', mtu: 1430, vtep: '2001:db8::5', dataPathPort: 4789 };
+  fastPath.reconcile(namespace, { ...plan, endpoints: [], peers: [] });
+  using route = RouteSocket.open(namespace);
+  const index = route.links.get('eth0')?.index ?? 0;
+  assert.deepEqual(tcxPrograms({ namespace, index, direction: 'ingress' }), []);
+  fastPath.forget(plan.networkId);
+  fastPath.release(plan.vtep);
+  assert.deepEqual(lines, []);
 });
 
 test('where the kernel cannot, one line says so', () => {

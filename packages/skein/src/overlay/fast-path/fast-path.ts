@@ -12,7 +12,8 @@ import { reachedOver, underlayLink } from './underlay-link.ts';
 export type FastPathMode = 'auto' | 'off';
 
 const direction = 'ingress';
-const noAddress = '0.0.0.0';
+/** Link 0 is none: nothing is encapsulated. */
+const noTunnel = hostValue('0.0.0.0', 0, 0);
 
 /** @returns the host's fast path. Where it is not wanted or not possible, one that takes away what an earlier daemon made. */
 export function openFastPath(
@@ -25,7 +26,7 @@ export function openFastPath(
   try {
     return new KernelFastPath(host, load(host), logger);
   } catch (error) {
-    logger.warn({ error: errorText(error) }, 'the fast path is off: the kernel cannot run its programs');
+    logger.info({ error: errorText(error) }, 'the fast path is off: the kernel cannot run its programs');
     return new NoFastPath(host, logger);
   }
 }
@@ -93,9 +94,7 @@ class KernelFastPath implements FastPath {
     const link = underlayLink(this.#host, vtep);
     if (this.#underlay !== link) this.#leaveUnderlay();
     this.#underlay = link;
-    // Link 0 is none: then nothing is encapsulated. So it is where the underlay is IPv6, which the programs do not speak.
-    const value = link === undefined ? hostValue(noAddress, 0, dataPathPort) : hostValue(vtep, link, dataPathPort);
-    this.#programs.host.set(indexKey(0), value);
+    this.#programs.host.set(indexKey(0), link === undefined ? noTunnel : hostValue(vtep, link, dataPathPort));
     return link;
   }
 

@@ -34,9 +34,11 @@ test('the plan has what the rows have, of IPv4, each address in the VNI of its s
         ['fd61::4', mac],
         ['10.78.61.4', other],
         ['10.77.61.5', '02:42:0a:4d:3d:05'],
+        ['10.77.61.6', '02:42:0a:4d:3d:06'],
       ]),
       forwarding: new Map([
         [mac, '192.0.2.6'],
+        ['02:42:0a:4d:3d:06', '2001:db8::6'],
         [other, '192.0.2.7'],
       ]),
     },

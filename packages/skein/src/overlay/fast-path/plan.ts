@@ -7,8 +7,8 @@ import type { EndpointState, OverlayNetwork } from '../types.ts';
 import type { NetworkPlan } from './types.ts';
 
 /**
- * @returns the plan: the peers are those of the forwarding and neighbour rows. IPv6 is left out, and an endpoint
- * without a port.
+ * @returns the plan: the peers are those of the forwarding and neighbour rows. IPv6 is left out, inside of a tunnel
+ * and outside, and an endpoint without a port.
  * @param ports endpoint ID → the bridge's end of its veth pair.
  */
 export function planNetwork(
@@ -28,8 +28,8 @@ export function planNetwork(
       return isPlaced ? [{ address: plainAddress(address), mac, vni, portName }] : [];
     }),
     peers: [...neighbours].flatMap(([address, mac]) => {
-      const [vtep, vni] = [forwarding.get(mac), vniOf(address)];
-      return isIPv4(address) && vtep !== undefined && vni !== undefined ? [{ address, mac, vni, vtep }] : [];
+      const [vtep = '', vni] = [forwarding.get(mac), vniOf(address)];
+      return isIPv4(address) && isIPv4(vtep) && vni !== undefined ? [{ address, mac, vni, vtep }] : [];
     }),
   };
 }

@@ -71,24 +71,24 @@ export const sandboxValue = (gate: number, mtu: number): Buffer => new Bytes().u
 /** What one owner has in a map that it may share with others; nobody else writes its keys. */
 export class OwnedEntries {
   readonly #map: BpfMap;
-  /** Key → value, both in hexadecimal; the value is '' while it is not certain. BOUNDED by the map. */
-  readonly #written = new Map<string, string>();
+  /** Keys in hexadecimal. BOUNDED by the map. */
+  readonly #written = new Set<string>();
 
   constructor(map: BpfMap) {
     this.#map = map;
   }
 
-  /** Makes the owner's entries be these: first what should not be there goes, then what is missing or wrong is written. */
-  reconcile(desired: Iterable<readonly [key: Buffer, value: Buffer]>): void {
-    const wanted = new Map([...desired].map(([key, value]) => [key.toString('hex'), value.toString('hex')]));
-    for (const key of [...this.#written.keys()]) {
-      if (wanted.has(key)) continue;
+  /**
+   * Makes the owner's entries be these: first what should not be there goes, then all are written, in one call, so that
+   * what others did to the map is put right.
+   */
+  reconcile(desired: readonly (readonly [key: Buffer, value: Buffer])[]): void {
+    const wanted = new Set(desired.map(([key]) => key.toString('hex')));
+    for (const key of this.#written.difference(wanted)) {
       this.#map.delete(Buffer.from(key, 'hex'));
       this.#written.delete(key);
     }
-    const changed = [...wanted].filter(([key, value]) => this.#written.get(key) !== value);
-    for (const [key] of changed) this.#written.set(key, '');
-    this.#map.setAll(changed.map(([key, value]) => [Buffer.from(key, 'hex'), Buffer.from(value, 'hex')]));
-    for (const [key, value] of changed) this.#written.set(key, value);
+    for (const key of wanted) this.#written.add(key);
+    this.#map.setAll(desired);
   }
 }

@@ -5,7 +5,7 @@ import type { RemoteEndpoint } from './records.ts';
 export interface NetworkPlan {
   readonly networkId: string;
   readonly mtu: number;
-  /** Plain address of this host's VTEP. */
+  /** Plain address of this host's VTEP. One of IPv6 has tunnels of the kernel's only. */
   readonly vtep: string;
   /** UDP port of VXLAN. */
   readonly dataPathPort: number;
