@@ -5,7 +5,7 @@
 import type { NetworkNamespace } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
 import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
-import { type FastPath, planNetwork } from './fast-path/index.ts';
+import { type FastPath, planNetwork, planPeers } from './fast-path/index.ts';
 import {
   bridgeName,
   containerInterfaceName,
@@ -234,12 +234,6 @@ export class LocalOverlay {
       this.#programmed = undefined;
       this.#programmed =
         programmed === undefined ? this.#programAll(sandbox) : this.#programChanges(sandbox, programmed);
-      if (this.#isForFastPath) {
-        const endpoints = [...this.endpoints.values()].map(({ endpoint }) => endpoint);
-        const underlay = { mtu: this.#mtu, ...this.#tunnel };
-        const plan = planNetwork(this.network, underlay, endpoints, this.#ports, this.#programmed);
-        this.#host.fastPath.reconcile(sandbox, plan);
-      }
     } catch (error) {
       this.#host.logger.error({ network: this.network.name, error: errorText(error) }, 'cannot program peers');
     }
@@ -248,6 +242,7 @@ export class LocalOverlay {
   #programAll(sandbox: NetworkNamespace): MutableRows {
     const { neighbours, forwarding } = this.peers.desiredRows(this.#localView());
     this.#writeRows(sandbox, { neighbours, forwarding });
+    this.#programFastPath(sandbox, { neighbours, forwarding });
     return { neighbours: new Map(neighbours), forwarding: new Map(forwarding) };
   }
 
@@ -261,7 +256,16 @@ export class LocalOverlay {
       for (const key of keys) programmed[kind].delete(key);
       for (const [key, value] of rows[kind]) programmed[kind].set(key, value);
     }
+    const peers = planPeers(this.network, rows);
+    if (!this.#host.fastPath.changePeers(this.network.id, keys, peers)) this.#programFastPath(sandbox, programmed);
     return programmed;
+  }
+
+  #programFastPath(sandbox: NetworkNamespace, rows: PeerRows): void {
+    if (!this.#isForFastPath) return;
+    const endpoints = [...this.endpoints.values()].map(({ endpoint }) => endpoint);
+    const underlay = { mtu: this.#mtu, ...this.#tunnel };
+    this.#host.fastPath.reconcile(sandbox, planNetwork(this.network, underlay, endpoints, this.#ports, rows));
   }
 
   /** @param known the rows that are there; undefined: those that the kernel has. */

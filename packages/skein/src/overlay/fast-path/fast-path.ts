@@ -4,9 +4,9 @@ import { errorText, type Logger } from '../../common/index.ts';
 import { NetworkPath } from './network-path.ts';
 import { NoFastPath } from './no-fast-path.ts';
 import { HostPrograms, programNames } from './programs.ts';
-import { hostValue, indexKey } from './records.ts';
+import { hostValue, indexKey, type RemoteEndpoint } from './records.ts';
 import type { FastPath, NetworkPlan } from './types.ts';
-import { reachedOver, underlayLink } from './underlay-link.ts';
+import { underlayLink } from './underlay-link.ts';
 
 /** `auto`: where the kernel can. */
 export type FastPathMode = 'auto' | 'off';
@@ -51,21 +51,22 @@ class KernelFastPath implements FastPath {
       const link = this.#followUnderlay(plan);
       const path = this.#networks.get(plan.networkId) ?? new NetworkPath(this.#host, this.#programs);
       this.#networks.set(plan.networkId, path);
-      if (link === undefined) {
-        path.reconcile(sandbox, plan, []);
-        return;
-      }
-      const vteps = plan.peers.map(({ vtep }) => vtep);
-      const reached = reachedOver(this.#host, link, plan.mtu, vteps);
-      path.reconcile(
-        sandbox,
-        plan,
-        plan.peers.filter(({ vtep }) => reached.has(vtep)),
-      );
-      attachTcx({ namespace: this.#host, index: link, direction }, this.#programs.receive);
+      path.reconcile(sandbox, plan, link);
+      if (link !== undefined) attachTcx({ namespace: this.#host, index: link, direction }, this.#programs.receive);
     } catch (error) {
       this.#giveUp(plan.networkId, error);
     }
+  }
+
+  changePeers(networkId: string, addresses: Iterable<string>, peers: readonly RemoteEndpoint[]): boolean {
+    const path = this.#networks.get(networkId);
+    if (!path?.isWhole) return false;
+    try {
+      path.changePeers(addresses, peers);
+    } catch (error) {
+      this.#giveUp(networkId, error);
+    }
+    return true;
   }
 
   forget(networkId: string): void {

@@ -6,5 +6,5 @@
  * works without it.
  */
 export { type FastPathMode, openFastPath } from './fast-path.ts';
-export { planNetwork } from './plan.ts';
+export { planNetwork, planPeers } from './plan.ts';
 export type * from './types.ts';

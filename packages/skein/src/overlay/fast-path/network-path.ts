@@ -15,6 +15,7 @@ import {
   sandboxValue,
 } from './records.ts';
 import type { NetworkPlan } from './types.ts';
+import { reachedOver } from './underlay-link.ts';
 
 const direction = 'ingress';
 
@@ -22,44 +23,78 @@ export class NetworkPath implements Disposable {
   readonly #host: NetworkNamespace;
   readonly #shared: HostPrograms;
   readonly #own: NetworkPrograms;
-  readonly #peers: OwnedEntries;
-  readonly #endpoints: OwnedEntries;
-  readonly #ports: OwnedEntries;
-  readonly #residents: OwnedEntries;
+  readonly #peers: OwnedEntries<RemoteEndpoint>;
+  readonly #endpoints: OwnedEntries<Resident & { readonly gate: number }>;
+  readonly #ports: OwnedEntries<Resident>;
+  readonly #residents: OwnedEntries<Resident>;
+  /** The underlay's. */
+  #link: number | undefined;
+  #mtu = 0;
+  /** VTEP → whether it is reached over that link. BOUNDED by the network's hosts since the last whole reconciliation. */
+  readonly #reached = new Map<string, boolean>();
+  #isWhole = false;
 
   constructor(host: NetworkNamespace, shared: HostPrograms) {
     this.#host = host;
     this.#shared = shared;
     this.#own = shared.forNetwork();
-    this.#peers = new OwnedEntries(shared.peers);
-    this.#endpoints = new OwnedEntries(shared.endpoints);
-    this.#ports = new OwnedEntries(this.#own.ports);
-    this.#residents = new OwnedEntries(this.#own.residents);
+    this.#peers = new OwnedEntries(shared.peers, (peer) => [addressKey(peer.vni, peer.address), peerValue(peer)]);
+    this.#endpoints = new OwnedEntries(shared.endpoints, ({ vni, address, gate, mac }) => [
+      addressKey(vni, address),
+      endpointValue(gate, mac),
+    ]);
+    this.#ports = new OwnedEntries(this.#own.ports, (resident) => [indexKey(resident.port), residentValue(resident)]);
+    this.#residents = new OwnedEntries(this.#own.residents, (resident) => [
+      ipKey(resident.address),
+      residentValue(resident),
+    ]);
   }
 
-  /** Makes entries and programs as they should be. `peers`: those that are reached over the underlay's link. */
-  reconcile(sandbox: NetworkNamespace, plan: NetworkPlan, peers: readonly RemoteEndpoint[]): void {
+  /** Entries and programs are as the last plan said, as far as is known. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  /** Makes entries and programs as they should be, whatever they are now. @param link the underlay's, if there is one. */
+  reconcile(sandbox: NetworkNamespace, plan: NetworkPlan, link: number | undefined): void {
+    this.#isWhole = false;
+    this.#link = link;
+    this.#mtu = plan.mtu;
+    this.#reached.clear();
     const residents = residentsOf(sandbox, plan);
     const gate = ensureGate(this.#host, sandbox, plan.networkId);
     this.#own.sandbox.set(indexKey(0), sandboxValue(gate.inside, plan.mtu));
-    this.#residents.reconcile(residents.map((resident) => [ipKey(resident.address), residentValue(resident)]));
-    this.#ports.reconcile(residents.map((resident) => [indexKey(resident.port), residentValue(resident)]));
-    this.#peers.reconcile(peers.map((peer) => [addressKey(peer.vni, peer.address), peerValue(peer)]));
+    this.#residents.reconcile(residents);
+    this.#ports.reconcile(residents);
+    this.#peers.reconcile(this.#reachedOf(plan.peers));
     this.#attach(sandbox, gate, residents);
     // Last, since from here on frames come in.
-    this.#endpoints.reconcile(
-      residents.map(({ vni, address, mac }) => [addressKey(vni, address), endpointValue(gate.outside, mac)]),
-    );
+    this.#endpoints.reconcile(residents.map((resident) => ({ ...resident, gate: gate.outside })));
+    this.#isWhole = true;
+  }
+
+  /** What has these addresses is now these peers. */
+  changePeers(addresses: Iterable<string>, peers: readonly RemoteEndpoint[]): void {
+    this.#peers.change(addresses, this.#reachedOf(peers));
   }
 
   /** From now on the network's packets go the kernel's way. */
   clear(): void {
+    this.#isWhole = false;
     for (const entries of [this.#endpoints, this.#peers, this.#ports, this.#residents]) entries.reconcile([]);
   }
 
   /** Lets go of maps and programs. What is attached stays as it is, for the next daemon. */
   [Symbol.dispose](): void {
     this.#own[Symbol.dispose]();
+  }
+
+  #reachedOf(peers: readonly RemoteEndpoint[]): RemoteEndpoint[] {
+    if (this.#link === undefined) return [];
+    const unknown = new Set(peers.map(({ vtep }) => vtep)).difference(this.#reached);
+    const reached = reachedOver(this.#host, this.#link, this.#mtu, unknown);
+    for (const vtep of unknown) this.#reached.set(vtep, reached.has(vtep));
+    return peers.filter(({ vtep }) => this.#reached.get(vtep));
   }
 
   #attach(sandbox: NetworkNamespace, gate: Gate, residents: readonly Resident[]): void {

@@ -28,6 +28,10 @@ export class NoFastPath implements FastPath {
     this.#cleared.add(plan.networkId);
   }
 
+  changePeers(): boolean {
+    return true;
+  }
+
   #clear(sandbox: NetworkNamespace, { vtep }: NetworkPlan): void {
     using route = RouteSocket.open(sandbox);
     const links = route.links.list().filter(({ kind }) => kind === 'veth');

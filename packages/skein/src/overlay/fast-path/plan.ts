@@ -4,6 +4,7 @@ import { plainAddress } from '../names.ts';
 import type { PeerRows } from '../peers.ts';
 import { subnetOf } from '../subnets.ts';
 import type { EndpointState, OverlayNetwork } from '../types.ts';
+import type { RemoteEndpoint } from './records.ts';
 import type { NetworkPlan } from './types.ts';
 
 /**
@@ -16,20 +17,28 @@ export function planNetwork(
   underlay: Pick<NetworkPlan, 'mtu' | 'vtep' | 'dataPathPort'>,
   endpoints: readonly EndpointState[],
   ports: ReadonlyMap<string, string>,
-  { neighbours, forwarding }: PeerRows,
+  rows: PeerRows,
 ): NetworkPlan {
-  const vniOf = (address: string): number | undefined => network.subnets[subnetOf(network, address)]?.vni;
   return {
     networkId: network.id,
     ...underlay,
     endpoints: endpoints.flatMap(({ id, address, mac }) => {
-      const [portName, vni] = [ports.get(id), vniOf(address)];
+      const [portName, vni] = [ports.get(id), vniOf(network, address)];
       const isPlaced = portName !== undefined && vni !== undefined;
       return isPlaced ? [{ address: plainAddress(address), mac, vni, portName }] : [];
     }),
-    peers: [...neighbours].flatMap(([address, mac]) => {
-      const [vtep = '', vni] = [forwarding.get(mac), vniOf(address)];
-      return isIPv4(address) && isIPv4(vtep) && vni !== undefined ? [{ address, mac, vni, vtep }] : [];
-    }),
+    peers: planPeers(network, rows),
   };
+}
+
+/** @returns the peers of these rows. */
+export function planPeers(network: OverlayNetwork, { neighbours, forwarding }: PeerRows): RemoteEndpoint[] {
+  return [...neighbours].flatMap(([address, mac]) => {
+    const [vtep = '', vni] = [forwarding.get(mac), vniOf(network, address)];
+    return isIPv4(address) && isIPv4(vtep) && vni !== undefined ? [{ address, mac, vni, vtep }] : [];
+  });
+}
+
+function vniOf(network: OverlayNetwork, address: string): number | undefined {
+  return network.subnets[subnetOf(network, address)]?.vni;
 }

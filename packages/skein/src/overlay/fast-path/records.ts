@@ -1,5 +1,5 @@
 /** The entries of the programs' maps, as fast-path.bpf.c declares them. */
-import { type BpfMap, parseAddress, parseMac } from '@skein/netlink';
+import { type BpfEntry, type BpfMap, parseAddress, parseMac } from '@skein/netlink';
 
 /** An endpoint of this host. */
 export interface Resident {
@@ -68,27 +68,40 @@ export const hostValue = (vtep: string, device: number, udpPort: number): Buffer
 /** struct sandbox */
 export const sandboxValue = (gate: number, mtu: number): Buffer => new Bytes().u32(gate).u32(mtu).done();
 
-/** What one owner has in a map that it may share with others; nobody else writes its keys. */
-export class OwnedEntries {
+/** What one owner has in a map that it may share with others: one entry for each address, whose key nobody else writes. */
+export class OwnedEntries<Item extends { readonly address: string }> {
   readonly #map: BpfMap;
-  /** Keys in hexadecimal. BOUNDED by the map. */
-  readonly #written = new Set<string>();
+  readonly #encode: (item: Item) => BpfEntry;
+  /** By address: what the item says, and its key. BOUNDED by the map. */
+  readonly #written = new Map<string, { readonly text: string; readonly key: Uint8Array }>();
 
-  constructor(map: BpfMap) {
+  constructor(map: BpfMap, encode: (item: Item) => BpfEntry) {
     this.#map = map;
+    this.#encode = encode;
   }
 
-  /**
-   * Makes the owner's entries be these: first what should not be there goes, then all are written, in one call, so that
-   * what others did to the map is put right.
-   */
-  reconcile(desired: readonly (readonly [key: Buffer, value: Buffer])[]): void {
-    const wanted = new Set(desired.map(([key]) => key.toString('hex')));
-    for (const key of this.#written.difference(wanted)) {
-      this.#map.delete(Buffer.from(key, 'hex'));
-      this.#written.delete(key);
+  /** Makes the owner's entries be these, whatever others did to the map. */
+  reconcile(items: readonly Item[]): void {
+    this.#replace([...this.#written.keys()], items, true);
+  }
+
+  /** What has these addresses is now these items; what is right is left alone. */
+  change(addresses: Iterable<string>, items: readonly Item[]): void {
+    this.#replace(addresses, items, false);
+  }
+
+  /** First what should not be there goes, then what is missing is written, in one call. */
+  #replace(addresses: Iterable<string>, items: readonly Item[], isAnew: boolean): void {
+    const wanted = new Map(items.map((item) => [item.address, { item, text: Object.values(item).join(' ') }]));
+    for (const address of addresses) {
+      const known = this.#written.get(address);
+      if (known === undefined || wanted.get(address)?.text === known.text) continue;
+      this.#map.delete(known.key);
+      this.#written.delete(address);
     }
-    for (const key of wanted) this.#written.add(key);
-    this.#map.setAll(desired);
+    const missing = [...wanted].filter(([address]) => isAnew || !this.#written.has(address));
+    const entries = missing.map(([address, { item, text }]) => ({ address, text, entry: this.#encode(item) }));
+    this.#map.setAll(entries.map(({ entry }) => entry));
+    for (const { address, text, entry } of entries) this.#written.set(address, { text, key: entry[0] });
   }
 }

@@ -21,8 +21,16 @@ export interface NetworkPlan {
 
 /** The way around bridge and VXLAN device, or the absence of one. Nothing that it does or cannot do stops a packet. */
 export interface FastPath extends Disposable {
-  /** Makes programs and maps as the plan says. A failure is logged, and the network's packets go the kernel's way. */
+  /**
+   * Makes programs and maps as the plan says, whatever they are now. A failure is logged, and the network's packets go
+   * the kernel's way.
+   */
   reconcile(sandbox: NetworkNamespace, plan: NetworkPlan): void;
+  /**
+   * What has these addresses on the network is now these peers; among the addresses may be MACs, which say nothing here.
+   * @returns whether that is enough: if not, the whole plan is needed.
+   */
+  changePeers(networkId: string, addresses: Iterable<string>, peers: readonly RemoteEndpoint[]): boolean;
   /** The network goes from this host; its links are removed by others. Safe to repeat. */
   forget(networkId: string): void;
   /** There is no network on this host: takes the program off the link that has the VTEP. */
