@@ -290,6 +290,11 @@ test('stack rm names what goes, and what could not', async () => {
   assert.match(err, /^Failed to remove service test: Error response from daemon: no DELETE \/services\/svc2\n$/);
 });
 
+test('stats --no-stream leaves out a container that has gone since it was listed', async () => {
+  const { code, out, err } = await skein(['stats', '--no-stream', '--format={{.Name}}']);
+  assert.deepEqual({ code, out, err }, { code: 0, out: '', err: '' });
+});
+
 test('stats without a name that exists says so; system prune asks first', async () => {
   const { code, err } = await skein(['stats', '--no-stream', 'nope']);
   assert.equal(code, 1);

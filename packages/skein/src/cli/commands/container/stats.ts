@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline';
+import { EngineError } from '../../client/client.ts';
 import { asList, asText, at, parseJson } from '../../client/json.ts';
 import { type Context, command } from '../../command/command.ts';
 import { CommandError } from '../../command/errors.ts';
@@ -8,6 +9,8 @@ import { type Usage, usageOf } from './usage.ts';
 
 /** What is shown while nothing is known of a container. */
 const nothing = '--';
+/** The engine's status for what is not, or no longer, there. */
+const notFound = 404;
 /** How often a terminal is drawn anew. */
 const drawMs = 500;
 /** How often the list of containers is asked for, when all are shown. */
@@ -72,7 +75,9 @@ export const stats = command(
       );
     };
     if (flags.on('no-stream')) {
-      const rows = await Promise.all((await listed()).map((container) => sampleOnce(context, { container, full })));
+      const isNamed = names.length > 0;
+      const samples = (await listed()).map((container) => sampleOnce(context, { container, full }, isNamed));
+      const rows = (await Promise.all(samples)).filter((row) => row !== undefined);
       context.out.write(renderList(listing, rows, { format }));
       return;
     }
@@ -81,12 +86,18 @@ export const stats = command(
   },
 );
 
-async function sampleOnce(context: Context, row: Row): Promise<Row> {
-  const sample = await context.client.json('GET', `/containers/${encodeURIComponent(row.container)}/stats`, {
-    query: { stream: 'false' },
-    signal: context.signal,
-  });
-  return { ...row, usage: usageOf(sample) };
+/** @returns undefined for a container that has gone since it was listed, which is a failure only where the user named it. */
+async function sampleOnce(context: Context, row: Row, isNamed: boolean): Promise<Row | undefined> {
+  try {
+    const sample = await context.client.json('GET', `/containers/${encodeURIComponent(row.container)}/stats`, {
+      query: { stream: 'false' },
+      signal: context.signal,
+    });
+    return { ...row, usage: usageOf(sample) };
+  } catch (error) {
+    if (!isNamed && error instanceof EngineError && error.status === notFound) return undefined;
+    throw error;
+  }
 }
 
 /** Follows containers and draws what they use, until Ctrl-C or, where they are named, until the last one is gone. */
