@@ -172,6 +172,13 @@ test('docker run, create, start and what belongs to them', async (context) => {
       .split('\n');
     assert.deepEqual(lines, ['7', '8', '/tmp', 'red', 'h1', String(64 * 1024 * 1024)]);
     assert.equal(cluster.run('node1', 'docker run --rm ubuntu sh -c exit\\ 3').exitCode === 0, false);
+    const mounting = 'mkdir /m && mount -t tmpfs none /m && ls /dev/loop-control /dev/mine && cat /proc/1/comm';
+    const wide = ['--rm', '--privileged', '--pid=host', '--device=/dev/zero:/dev/mine', 'ubuntu', 'sh', '-c', mounting];
+    for (const client of ['docker', 'skein'])
+      assert.equal(
+        cluster.must('node1', [client, 'run', ...wide]),
+        `/dev/loop-control\n/dev/mine\n${readFileSync('/proc/1/comm', 'utf8')}`,
+      );
   });
 
   await context.test('volumes outlive containers, cp goes both ways and never out of the root', () => {

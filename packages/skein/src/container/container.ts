@@ -363,7 +363,7 @@ export class Container {
     return this.#lock.run(async () => {
       const next = { ...this.record.hostConfig, ...change };
       if (this.state.Running) {
-        const { devices: _unchanged, ...limits } = resourcesOf(next, this.#context);
+        const limits = resourcesOf(next, this.#context);
         const resources = { typeUrl: resourcesType, value: Buffer.from(JSON.stringify(limits)) };
         await this.#context.containerd.tasks.update({ containerId: this.id, resources }).catch((error: unknown) => {
           throw fromContainerd(error);

@@ -5,6 +5,7 @@ import { unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
 import { findInit } from './init.ts';
 import { containerCapabilities } from './oci/capabilities.ts';
+import { deviceRule } from './oci/devices.ts';
 import { mountPoint, validateMounts } from './oci/mounts.ts';
 import type { ResolvedConfig } from './oci/process.ts';
 import { securityOptions } from './oci/spec.ts';
@@ -36,6 +37,7 @@ export function validateCreate(spec: ContainerCreate): void {
   logLimits(hostConfig.LogConfig);
   securityOptions(hostConfig.SecurityOpt);
   containerCapabilities(hostConfig.CapAdd, hostConfig.CapDrop);
+  for (const rule of hostConfig.DeviceCgroupRules ?? []) deviceRule(rule);
   for (const { Type, Source } of hostConfig.Mounts) {
     if (Type === 'volume' && Source && !nameForm.test(Source)) {
       throw new SkeinError(

@@ -8,7 +8,7 @@ import type { Container } from './container.ts';
 import { fromContainerd, isNotFound, snapshotter, unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
 import type { ProbeResult } from './health.ts';
-import { availableCapabilities, containerCapabilities } from './oci/capabilities.ts';
+import { availableCapabilities, capabilitiesOf } from './oci/capabilities.ts';
 import { environmentOf, resourceLimits } from './oci/process.ts';
 import { layerDirectories, readRootFile } from './oci/rootfs.ts';
 import { securityOptions } from './oci/spec.ts';
@@ -206,9 +206,7 @@ export class ContainerExecs implements Execs {
       group: (await readRootFile(layers, '/etc/group')) ?? '',
     };
     const user = resolveUser(spec.User || config.User, files, hostConfig.GroupAdd);
-    const bounding = spec.Privileged
-      ? availableCapabilities()
-      : containerCapabilities(hostConfig.CapAdd, hostConfig.CapDrop);
+    const bounding = spec.Privileged ? availableCapabilities() : capabilitiesOf(hostConfig);
     const held = user.uid === 0 ? bounding : [];
     return {
       terminal: spec.Tty,

@@ -9,7 +9,7 @@ import type { ContainerInspect, HostConfig } from './types.ts';
 
 /** @returns Docker's HostConfig: what Skein honours, and Docker's defaults for the rest. */
 function fullHostConfig(host: HostConfig, cgroupVersion: '1' | '2'): Record<string, unknown> {
-  const orNull = (list: readonly string[]): readonly string[] | null => (list.length > 0 ? list : null);
+  const orNull = <Item>(list: readonly Item[]): readonly Item[] | null => (list.length > 0 ? list : null);
   return {
     Binds: host.Binds?.length ? host.Binds : null,
     ContainerIDFile: '',
@@ -28,16 +28,16 @@ function fullHostConfig(host: HostConfig, cgroupVersion: '1' | '2'): Record<stri
     DnsSearch: host.DnsSearch ?? null,
     ExtraHosts: host.ExtraHosts?.length ? host.ExtraHosts : null,
     GroupAdd: orNull(host.GroupAdd),
-    IpcMode: 'private',
+    IpcMode: host.IpcMode || 'private',
     Cgroup: '',
     Links: null,
     OomScoreAdj: host.OomScoreAdj,
-    PidMode: '',
-    Privileged: false,
+    PidMode: host.PidMode ?? '',
+    Privileged: host.Privileged ?? false,
     PublishAllPorts: host.PublishAllPorts ?? false,
     ReadonlyRootfs: host.ReadonlyRootfs,
     SecurityOpt: orNull(host.SecurityOpt),
-    UTSMode: '',
+    UTSMode: host.UTSMode ?? '',
     UsernsMode: '',
     ShmSize: host.ShmSize,
     ...(Object.keys(host.Sysctls).length > 0 && { Sysctls: host.Sysctls }),
@@ -60,8 +60,8 @@ function fullHostConfig(host: HostConfig, cgroupVersion: '1' | '2'): Record<stri
     CpuRealtimeRuntime: 0,
     CpusetCpus: host.CpusetCpus ?? '',
     CpusetMems: host.CpusetMems ?? '',
-    Devices: null,
-    DeviceCgroupRules: null,
+    Devices: orNull(host.Devices ?? []),
+    DeviceCgroupRules: orNull(host.DeviceCgroupRules ?? []),
     DeviceRequests: null,
     KernelMemory: 0,
     KernelMemoryTCP: 0,
@@ -76,8 +76,9 @@ function fullHostConfig(host: HostConfig, cgroupVersion: '1' | '2'): Record<stri
     IOMaximumIOps: 0,
     IOMaximumBandwidth: 0,
     ...(host.Mounts.length > 0 && { Mounts: host.Mounts }),
-    MaskedPaths: maskedPaths,
-    ReadonlyPaths: readonlyPaths,
+    MaskedPaths: host.Privileged ? null : maskedPaths,
+    ReadonlyPaths: host.Privileged ? null : readonlyPaths,
+    ...(Object.keys(host.Annotations ?? {}).length > 0 && { Annotations: host.Annotations }),
     Init: host.Init,
   };
 }

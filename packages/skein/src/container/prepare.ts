@@ -7,6 +7,7 @@ import type { Context } from './context.ts';
 import { openLease } from './images/content.ts';
 import { findInit, initPath } from './init.ts';
 import { filesPlace, makeMemoryDirectory, rootPlace, unmount } from './mounts.ts';
+import { givenDevices } from './oci/devices.ts';
 import { containerMounts } from './oci/mounts.ts';
 import { layerDirectories, readRootFile } from './oci/rootfs.ts';
 import { containerSpec } from './oci/spec.ts';
@@ -126,11 +127,11 @@ async function buildSpec(context: Context, record: ContainerRecord): Promise<Oci
     config: record.config,
     hostConfig: record.hostConfig,
     user,
+    devices: await givenDevices(record.hostConfig),
     mounts: containerMounts({
-      shmBytes: record.hostConfig.ShmSize,
+      hostConfig: record.hostConfig,
       etc: new Map([...etcFiles].map(([path, name]) => [join(directory, name), path])),
       files: new Map([...record.files.map(({ path, source }) => [source, path] as const), ...initFile(record)]),
-      mounts: record.hostConfig.Mounts,
       volumeDirectory: context.volumeDirectory,
     }),
     networkNamespace: record.networkNamespace,

@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -273,6 +273,44 @@ describe('container runtime', { timeout: 120_000 }, () => {
     assert.match(output, /Read-only file system/);
     assert.match(output, new RegExp(`/${basename(directory)}/${id}`));
     assert.equal(readFileSync(join(directory, 'volumes/data/_data/file'), 'utf8'), 'kept\n');
+  });
+
+  test('gives devices of the host, and a privileged container all of them and all that is hidden from others', async () => {
+    const script = [
+      'grep CapEff /proc/self/status; grep Seccomp: /proc/self/status',
+      'ls -l /dev/mine /dev/loop-control 2>&1',
+      'head -c 2 /dev/mine | wc -c',
+      '(echo 1 > /proc/sys/kernel/printk_delay) 2>&1 && echo written',
+      'grep -E " /sys sysfs" /proc/mounts; cat /proc/1/comm; hostname',
+    ].join('; ');
+    const devices = [{ PathOnHost: '/dev/zero', PathInContainer: '/dev/mine', CgroupPermissions: 'r' }];
+    const plain = await run(['sh', '-c', script], { host: { Devices: devices } });
+    assert.match(plain.output, /Seccomp:\s+2\n/);
+    assert.match(plain.output, /^crw-rw-rw-.* 1, +5 .*\/dev\/mine$/m);
+    assert.match(plain.output, /loop-control: No such file/);
+    assert.match(plain.output, /^2\n/m);
+    assert.match(plain.output, /Read-only file system/);
+    assert.match(plain.output, / \/sys sysfs ro,/);
+
+    const delay = readFileSync('/proc/sys/kernel/printk_delay', 'utf8');
+    const host = { Devices: devices, Privileged: true, PidMode: 'host', UTSMode: 'host', IpcMode: 'host' };
+    const { output, id } = await run(['sh', '-c', script.replace('echo 1', `echo ${delay.trim()}`)], { host });
+    const held = /^CapEff:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '';
+    assert.match(output, new RegExp(`CapEff:\\s+${held}\nSeccomp:\\s+0\n`));
+    assert.match(output, /\/dev\/mine$/m);
+    assert.match(output, /^crw.*\/dev\/loop-control$/m);
+    assert.match(output, /^written$/m);
+    assert.match(output, / \/sys sysfs rw,/);
+    assert.match(output, new RegExp(`^${readFileSync('/proc/1/comm', 'utf8').trim()}\n${hostname()}\n$`, 'm'));
+    const { HostConfig } = await runtime.inspect(id);
+    assert.deepEqual(
+      [HostConfig.Privileged, HostConfig.PidMode, HostConfig.MaskedPaths, HostConfig.Devices],
+      [true, 'host', null, devices],
+    );
+    await assert.rejects(
+      run(['true'], { host: { Devices: [{ ...devices[0], PathOnHost: '/dev/none' }] as typeof devices } }),
+      /error gathering device information while adding custom device "\/dev\/none": no such file or directory/,
+    );
   });
 
   test('secrets and configs are in memory, over restarts of the daemon, and gone with their container', async () => {

@@ -76,6 +76,17 @@ export interface HostConfig {
   ShmSize: number;
   LogConfig: { Type: string; Config: Record<string, string> };
   SecurityOpt: string[];
+  /** All capabilities and devices, nothing of /proc and /sys hidden or read-only. */
+  Privileged?: boolean;
+  Devices?: DeviceMapping[];
+  /** `c 1:3 rwm`. */
+  DeviceCgroupRules?: string[];
+  /** `host`: the host's namespace. */
+  PidMode?: string;
+  IpcMode?: string;
+  UTSMode?: string;
+  /** For the OCI runtime. */
+  Annotations?: Record<string, string>;
   /** CPU weight, 1024 is the normal one. */
   CpuShares?: number;
   /** Microseconds of CPU time in each period of so many; instead of NanoCpus. */
@@ -95,6 +106,14 @@ export interface HostConfig {
   Dns?: string[];
   DnsOptions?: string[];
   DnsSearch?: string[];
+}
+
+/** One `--device`: a device of the host, or a directory of devices. */
+export interface DeviceMapping {
+  PathOnHost: string;
+  PathInContainer: string;
+  /** Of `rwm`; '' is all. */
+  CgroupPermissions: string;
 }
 
 export interface RestartPolicy {

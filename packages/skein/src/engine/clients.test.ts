@@ -260,7 +260,7 @@ networks:
     );
     await says('This node is already part of a swarm.', 'swarm', 'join', '--token', 'x', '172.31.1.5:2377');
     await says('You are attempting to leave the swarm on a node that is participating as a manager.', 'swarm', 'leave');
-    await says('Skein does not run privileged containers', 'run', '--privileged', 'ubuntu');
+    await says('Skein has no device drivers for --gpus', 'run', '--gpus=all', 'ubuntu');
     await says('host is a pre-defined network and cannot be removed', 'network', 'rm', 'host');
     await says('No such container: nope', 'exec', 'nope', 'true');
   });

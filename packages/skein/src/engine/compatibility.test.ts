@@ -37,7 +37,6 @@ function flagsOf(command: Command): string[] {
 
 /** What each refused flag is tried with. */
 const samples: Readonly<Record<string, string>> = {
-  annotation: 'a=b',
   'blkio-weight': '100',
   'blkio-weight-device': '/dev/null:100',
   'cgroup-parent': '/x',
@@ -47,8 +46,6 @@ const samples: Readonly<Record<string, string>> = {
   'cpu-rt-period': '1000',
   'cpu-rt-runtime': '1000',
   'credential-spec': 'file://x',
-  device: '/dev/null',
-  'device-cgroup-rule': 'c 1:3 rw',
   'device-read-bps': '/dev/null:1mb',
   'device-read-iops': '/dev/null:10',
   'device-write-bps': '/dev/null:1mb',
@@ -60,9 +57,7 @@ const samples: Readonly<Record<string, string>> = {
   link: 'other',
   'link-local-ip': '169.254.1.1',
   'memory-swappiness': '10',
-  pid: 'host',
   'storage-opt': 'size=1G',
-  uts: 'host',
   'volume-driver': 'nfs',
   'volumes-from': 'other',
 };
@@ -72,7 +67,7 @@ const companions: Readonly<Record<string, readonly string[]>> = {
   'link-local-ip': ['--network=some'],
 };
 /** Flags without a value. */
-const switches = ['config-only', 'ipv6', 'oom-kill-disable', 'privileged'];
+const switches = ['config-only', 'ipv6', 'oom-kill-disable'];
 /** What the fakes say when a request got through all checks. */
 const through = /the fake has no plain containers/;
 

@@ -101,7 +101,7 @@ describe('the HTTP server', () => {
     for (const [method, path, body] of [
       ['POST', '/build', undefined],
       ['POST', '/commit', undefined],
-      ['POST', '/containers/create', { Image: 'ubuntu', HostConfig: { Privileged: true } }],
+      ['POST', '/containers/create', { Image: 'ubuntu', HostConfig: { PidMode: 'container:x' } }],
       ['GET', '/containers/x/export', undefined],
       ['GET', '/images/ubuntu/get', undefined],
       ['POST', '/images/library/ubuntu/push', undefined],

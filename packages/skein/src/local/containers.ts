@@ -134,7 +134,7 @@ class PlainContainers implements LocalContainers {
     const id = newHexId();
     const mode = this.#modeOf(request.hostConfig.NetworkMode ?? 'default');
     const networks = networksOf(mode, request);
-    const hostname = request.config.Hostname || this.#hostnameOf(mode, id);
+    const hostname = request.config.Hostname || this.#hostnameOf(mode, request.hostConfig.UTSMode, id);
     const name = request.name || madeUpName((candidate) => this.#isTaken(candidate));
     const record: PlainRecord = {
       containerId: id,
@@ -278,8 +278,8 @@ class PlainContainers implements LocalContainers {
     return { kind: 'container', of: this.#options.runtime.find(mode.slice('container:'.length)) };
   }
 
-  #hostnameOf(mode: NetworkMode, id: string): string {
-    if (mode.kind === 'host') return this.#options.hostname;
+  #hostnameOf(mode: NetworkMode, utsMode: string | undefined, id: string): string {
+    if (mode.kind === 'host' || utsMode === 'host') return this.#options.hostname;
     return (mode.kind === 'container' ? this.#register.find(mode.of)?.hostname : undefined) ?? id.slice(0, 12);
   }
 

@@ -1,6 +1,7 @@
 /** Capabilities as Docker gives them (moby daemon/pkg/oci/caps). */
 import { readFileSync } from 'node:fs';
 import { SkeinError } from '../../common/index.ts';
+import type { HostConfig } from '../types.ts';
 
 /** All that Linux has, in the order of their numbers (linux/capability.h). */
 const all =
@@ -26,6 +27,11 @@ function normalize(name: string): string {
   const full = upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
   if (!known.has(full)) throw new SkeinError('InvalidArgument', `invalid capability: "${name}"`);
   return full;
+}
+
+/** @returns the capabilities that a container's processes have at most. */
+export function capabilitiesOf(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Privileged'>): string[] {
+  return host.Privileged ? availableCapabilities() : containerCapabilities(host.CapAdd, host.CapDrop);
 }
 
 /** @returns the capabilities of a container: the default ones, more by `--cap-add`, fewer by `--cap-drop`. */

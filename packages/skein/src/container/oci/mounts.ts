@@ -1,12 +1,13 @@
 /** The mounts of a container: Docker's default ones, its own files of /etc, and what the user asks for. */
 import { join } from 'node:path';
 import { SkeinError } from '../../common/index.ts';
-import type { MountPoint, MountSpec } from '../types.ts';
+import type { HostConfig, MountPoint, MountSpec } from '../types.ts';
 import type { OciMount } from './types.ts';
 
-/** moby daemon/pkg/oci defaults.go: DefaultLinuxSpec; `gid=5` is tty. */
-function defaultMounts(shmBytes: number): OciMount[] {
+/** moby daemon/pkg/oci defaults.go: DefaultLinuxSpec; `gid=5` is tty. What is privileged writes into /sys. */
+function defaultMounts({ ShmSize, Privileged, IpcMode }: HostConfig): OciMount[] {
   const secure = ['nosuid', 'noexec', 'nodev'];
+  const access = Privileged ? 'rw' : 'ro';
   const special = (destination: string, type: string, options: string[], source = type): OciMount => ({
     destination,
     type,
@@ -17,10 +18,12 @@ function defaultMounts(shmBytes: number): OciMount[] {
     special('/proc', 'proc', secure),
     special('/dev', 'tmpfs', ['nosuid', 'strictatime', 'mode=755', 'size=65536k']),
     special('/dev/pts', 'devpts', ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5']),
-    special('/sys', 'sysfs', [...secure, 'ro']),
-    special('/sys/fs/cgroup', 'cgroup', ['ro', ...secure]),
+    special('/sys', 'sysfs', [...secure, access]),
+    special('/sys/fs/cgroup', 'cgroup', [access, ...secure]),
     special('/dev/mqueue', 'mqueue', secure),
-    special('/dev/shm', 'tmpfs', [...secure, 'mode=1777', `size=${shmBytes}`], 'shm'),
+    IpcMode === 'host'
+      ? bind('/dev/shm', '/dev/shm', [])
+      : special('/dev/shm', 'tmpfs', [...secure, 'mode=1777', `size=${ShmSize}`], 'shm'),
   ];
 }
 
@@ -62,21 +65,20 @@ const depth = (path: string): number => path.split('/').filter(Boolean).length;
 
 /** @returns all mounts, outer ones first; a user's mount replaces a default one at the same place. */
 export function containerMounts(options: {
-  shmBytes: number;
+  hostConfig: HostConfig;
   /** Host path → path inside, as for /etc/hosts. */
   etc: ReadonlyMap<string, string>;
   /** Host path → path inside, read-only. */
   files: ReadonlyMap<string, string>;
-  mounts: readonly MountSpec[];
   volumeDirectory: string;
 }): OciMount[] {
-  const own = options.mounts.map((mount) => userMount(mount, options.volumeDirectory));
+  const own = options.hostConfig.Mounts.map((mount) => userMount(mount, options.volumeDirectory));
   const etc = [...options.etc].map(([source, target]) => bind(source, target, ['rprivate']));
   const files = [...options.files].map(([source, target]) => bind(source, target, ['ro', 'rprivate']));
   const replaced = new Set(own.map((mount) => mount.destination));
   const added = [...etc, ...own, ...files].filter((mount) => own.includes(mount) || !replaced.has(mount.destination));
   added.sort((a, b) => depth(a.destination) - depth(b.destination));
-  const defaults = defaultMounts(options.shmBytes);
+  const defaults = defaultMounts(options.hostConfig);
   return [...defaults.filter((mount) => !replaced.has(mount.destination)), ...added];
 }
 

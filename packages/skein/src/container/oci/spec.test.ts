@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ContainerConfig, HostConfig } from '../types.ts';
 import { availableCapabilities, containerCapabilities, defaultCapabilities } from './capabilities.ts';
+import { deviceRule, givenDevices } from './devices.ts';
 import { containerMounts, validateMounts } from './mounts.ts';
 import { commandOf, environmentOf, mergeConfig } from './process.ts';
 import { defaultSeccomp } from './seccomp.ts';
@@ -103,16 +104,39 @@ test('limits become cgroup resources', () => {
   assert.equal(resourcesOf(host, { swapLimit: false }).memory?.swap, undefined);
 });
 
+test('devices are looked up on the host, and rules are read', async () => {
+  const asked = (more: Partial<HostConfig>) => givenDevices(more as HostConfig);
+  const mapping = { PathOnHost: '/dev/null', PathInContainer: '/dev/nothing', CgroupPermissions: 'r' };
+  const { devices, rules } = await asked({ Devices: [mapping], DeviceCgroupRules: ['c 10:* rw'] });
+  assert.deepEqual(devices, [{ path: '/dev/nothing', type: 'c', major: 1, minor: 3, fileMode: 0o666, uid: 0, gid: 0 }]);
+  assert.deepEqual(rules[0], { allow: false, access: 'rwm' });
+  assert.deepEqual(rules.slice(-2), [
+    { allow: true, type: 'c', major: 1, minor: 3, access: 'r' },
+    { allow: true, type: 'c', major: 10, access: 'rw' },
+  ]);
+  const all = await asked({ Privileged: true });
+  assert.deepEqual(all.rules, [{ allow: true, access: 'rwm' }]);
+  assert.ok(all.devices.some(({ path }) => path === '/dev/full'));
+  assert.ok(!all.devices.some(({ path }) => /^\/dev\/(pts|shm|console)/.test(path)));
+  const gathering =
+    /^error gathering device information while adding custom device "\/(dev\/no|etc\/hosts)": (no such|not a)/;
+  for (const PathOnHost of ['/dev/no', '/etc/hosts'])
+    await assert.rejects(asked({ Devices: [{ ...mapping, PathOnHost }] }), { message: gathering });
+  assert.throws(() => deviceRule('c 1 rw'), { message: "invalid device cgroup rule format: 'c 1 rw'" });
+});
+
 test('a user’s mount replaces a default one; outer mounts come first', () => {
   const mounts = containerMounts({
-    shmBytes: 1,
+    hostConfig: {
+      ShmSize: 1,
+      Mounts: [
+        { Type: 'tmpfs', Target: '/a/b/c' },
+        { Type: 'bind', Source: '/s', Target: '/a', ReadOnly: true },
+        { Type: 'tmpfs', Target: '/dev/shm' },
+      ],
+    } as unknown as HostConfig,
     etc: new Map([['/host/hosts', '/etc/hosts']]),
     files: new Map(),
-    mounts: [
-      { Type: 'tmpfs', Target: '/a/b/c' },
-      { Type: 'bind', Source: '/s', Target: '/a', ReadOnly: true },
-      { Type: 'tmpfs', Target: '/dev/shm' },
-    ],
     volumeDirectory: '/v',
   });
   const targets = mounts.map(({ destination }) => destination);

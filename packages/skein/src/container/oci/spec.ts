@@ -2,7 +2,8 @@
 import { SkeinError } from '../../common/index.ts';
 import { initPath } from '../init.ts';
 import type { HostConfig } from '../types.ts';
-import { containerCapabilities } from './capabilities.ts';
+import { capabilitiesOf } from './capabilities.ts';
+import type { GivenDevices } from './devices.ts';
 import { commandOf, environmentOf, type ResolvedConfig, resourceLimits } from './process.ts';
 import { defaultSeccomp } from './seccomp.ts';
 import type { OciMount, OciResources, OciSpec, OciUser } from './types.ts';
@@ -38,28 +39,9 @@ const networkSysctls = {
   'net.ipv4.ping_group_range': '0 2147483647',
 };
 
-/** Devices by major and minor: null, zero, full, random, urandom, tty, console are allowed, fuse is not. */
-const allowedDevices: readonly (readonly [number, number])[] = [
-  [1, 5],
-  [1, 3],
-  [1, 9],
-  [1, 8],
-  [5, 0],
-  [5, 1],
-];
-
-function deviceRules(): OciResources['devices'] {
-  const allowed = allowedDevices.map(([major, minor]) => ({ allow: true, type: 'c', major, minor, access: 'rwm' }));
-  return [
-    { allow: false, access: 'rwm' },
-    ...allowed,
-    { allow: false, type: 'c', major: 10, minor: 229, access: 'rwm' },
-  ];
-}
-
-/** @returns cgroup limits. Swap defaults to twice the memory, as Docker's; a kernel that cannot limit it is not asked to. */
+/** @returns cgroup limits, without devices. Swap defaults to twice the memory, as Docker's; a kernel that cannot limit it is not asked to. */
 export function resourcesOf(host: HostConfig, kernel: { swapLimit: boolean }): OciResources {
-  const resources: OciResources = { devices: deviceRules() };
+  const resources: OciResources = {};
   if (host.Memory > 0) {
     const swap = host.MemorySwap === undefined || host.MemorySwap === 0 ? 2 * host.Memory : host.MemorySwap;
     resources.memory = { limit: host.Memory, ...(kernel.swapLimit && { swap }) };
@@ -99,13 +81,16 @@ export function securityOptions(options: readonly string[]): SecurityOptions {
   return result;
 }
 
-function namespaces(networkNamespace: string, cgroupVersion: '1' | '2'): { type: string; path?: string }[] {
-  const list: { type: string; path?: string }[] = [
-    { type: 'mount' },
-    { type: 'uts' },
-    { type: 'pid' },
-    { type: 'ipc' },
-  ];
+/** The host's are shared by not asking for others. */
+function namespaces(
+  host: HostConfig,
+  networkNamespace: string,
+  cgroupVersion: '1' | '2',
+): { type: string; path?: string }[] {
+  const list: { type: string; path?: string }[] = [{ type: 'mount' }];
+  if (host.UTSMode !== 'host') list.push({ type: 'uts' });
+  if (host.PidMode !== 'host') list.push({ type: 'pid' });
+  if (host.IpcMode !== 'host') list.push({ type: 'ipc' });
   if (networkNamespace !== '') list.push({ type: 'network', path: networkNamespace });
   if (cgroupVersion === '2') list.push({ type: 'cgroup' });
   return list;
@@ -117,6 +102,7 @@ export function containerSpec(options: {
   hostConfig: HostConfig;
   user: OciUser;
   mounts: OciMount[];
+  devices: GivenDevices;
   networkNamespace: string;
   cgroupsPath: string;
   cgroupVersion: '1' | '2';
@@ -124,7 +110,7 @@ export function containerSpec(options: {
   swapLimit: boolean;
 }): OciSpec {
   const { config, hostConfig: host, user } = options;
-  const capabilities = containerCapabilities(host.CapAdd, host.CapDrop);
+  const capabilities = capabilitiesOf(host);
   const held = user.uid === 0 ? capabilities : [];
   const security = securityOptions(host.SecurityOpt);
   return {
@@ -141,16 +127,18 @@ export function containerSpec(options: {
       oomScoreAdj: host.OomScoreAdj,
     },
     root: { path: 'rootfs', readonly: host.ReadonlyRootfs },
-    hostname: config.Hostname,
+    ...(host.UTSMode !== 'host' && { hostname: config.Hostname }),
     mounts: options.mounts,
+    ...(host.Annotations && { annotations: host.Annotations }),
     linux: {
-      namespaces: namespaces(options.networkNamespace, options.cgroupVersion),
+      namespaces: namespaces(host, options.networkNamespace, options.cgroupVersion),
       cgroupsPath: options.cgroupsPath,
-      resources: resourcesOf(host, options),
+      devices: options.devices.devices,
+      resources: { ...resourcesOf(host, options), devices: options.devices.rules },
       sysctl: options.networkNamespace === '' ? host.Sysctls : { ...networkSysctls, ...host.Sysctls },
-      maskedPaths: [...maskedPaths],
-      readonlyPaths: [...readonlyPaths],
-      ...(security.seccomp && { seccomp: defaultSeccomp(capabilities) }),
+      maskedPaths: host.Privileged ? [] : [...maskedPaths],
+      readonlyPaths: host.Privileged ? [] : [...readonlyPaths],
+      ...(security.seccomp && !host.Privileged && { seccomp: defaultSeccomp(capabilities) }),
     },
   };
 }

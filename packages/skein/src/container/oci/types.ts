@@ -3,7 +3,8 @@ export interface OciSpec {
   ociVersion: string;
   process: OciProcess;
   root: { path: string; readonly: boolean };
-  hostname: string;
+  /** Only with a UTS namespace of its own. */
+  hostname?: string;
   mounts: OciMount[];
   linux: OciLinux;
   annotations?: Record<string, string>;
@@ -35,9 +36,30 @@ export interface OciMount {
   options: string[];
 }
 
+/** A device in the container's /dev. */
+export interface OciDevice {
+  path: string;
+  type: 'b' | 'c';
+  major: number;
+  minor: number;
+  fileMode: number;
+  uid: number;
+  gid: number;
+}
+
+/** What the devices cgroup allows or refuses; without major and minor: all of the type. */
+export interface DeviceRule {
+  allow: boolean;
+  type?: string;
+  major?: number;
+  minor?: number;
+  access: string;
+}
+
 export interface OciLinux {
   namespaces: { type: string; path?: string }[];
   cgroupsPath: string;
+  devices: OciDevice[];
   resources: OciResources;
   sysctl: Record<string, string>;
   maskedPaths: string[];
@@ -46,7 +68,7 @@ export interface OciLinux {
 }
 
 export interface OciResources {
-  devices: { allow: boolean; type?: string; major?: number; minor?: number; access: string }[];
+  devices?: DeviceRule[];
   memory?: { limit?: number; reservation?: number; swap?: number };
   cpu?: { quota?: number; period?: number; shares?: number; cpus?: string; mems?: string };
   pids?: { limit: number };

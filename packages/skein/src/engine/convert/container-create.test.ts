@@ -60,10 +60,9 @@ test("null and missing members are as Go reads them; the network's settings are 
 
 test('what Skein does not have is refused with a sentence, what cannot be in words', () => {
   for (const host of [
-    { Privileged: true },
-    { Devices: [{}] },
-    { PidMode: 'host' },
-    { IpcMode: 'host' },
+    { DeviceRequests: [{}] },
+    { PidMode: 'container:x' },
+    { IpcMode: 'container:x' },
     { VolumesFrom: ['x'] },
     { Links: ['x'] },
   ]) {

@@ -83,7 +83,12 @@ const hostConfig = goStruct({
   CpuQuota: integer,
   CpusetCpus: goString,
   CpusetMems: goString,
-  Devices: z.array(z.unknown()).nullish(),
+  Annotations: map,
+  DeviceCgroupRules: strings,
+  Devices: z
+    .array(goStruct({ PathOnHost: goString, PathInContainer: goString, CgroupPermissions: goString }))
+    .nullish()
+    .transform((devices) => devices ?? []),
   DeviceRequests: z.array(z.unknown()).nullish(),
   MemoryReservation: integer,
   MemorySwap: integer,
@@ -162,6 +167,8 @@ export const startIntervalSince = 44;
 export function plainContainer(name: string, body: Body, apiVersion: number): PlainContainerCreate {
   if (body.Healthcheck !== undefined && apiVersion < startIntervalSince) body.Healthcheck.StartInterval = 0;
   refuseUnbuilt(body.HostConfig);
+  if (body.HostConfig.UTSMode === 'host' && body.Hostname !== '')
+    throw invalid('conflicting options: hostname and the UTS mode');
   if (body.Image === '') throw invalid('no command specified');
   const named = Object.entries(body.NetworkingConfig.EndpointsConfig);
   const networks = new Map(named.map(([network, settings]) => [network, endpointRequest(settings, body.MacAddress)]));
@@ -203,7 +210,7 @@ function publishedKeys({ PortBindings }: HostBody): Record<string, object> {
 }
 
 function hostConfigOf(host: HostBody): HostConfig {
-  const { Init, LogConfig, MemorySwap, Devices: _d, DeviceRequests: _r, ...rest } = host;
+  const { Init, LogConfig, MemorySwap, DeviceRequests: _, ...rest } = host;
   return {
     ...rest,
     NetworkMode: host.NetworkMode || 'default',
@@ -278,12 +285,12 @@ function mountSpec({
 }
 
 function refuseUnbuilt(host: HostBody): void {
-  const shared = (mode: string): boolean => mode !== '' && mode !== 'private';
-  if (host.Privileged) throw notBuilt('Skein does not run privileged containers: add what is needed with --cap-add.');
-  if (host.Devices?.length || host.DeviceRequests?.length) throw notBuilt('Skein does not give devices to containers.');
-  if (shared(host.PidMode)) throw notBuilt(`Skein gives each container its own processes: no --pid ${host.PidMode}.`);
-  if (shared(host.IpcMode) && host.IpcMode !== 'shareable') throw notBuilt(`Skein has no --ipc ${host.IpcMode}.`);
-  if (shared(host.UTSMode)) throw notBuilt(`Skein has no --uts ${host.UTSMode}.`);
+  const isKnown = (mode: string): boolean => ['', 'private', 'host'].includes(mode);
+  if (host.DeviceRequests?.length)
+    throw notBuilt('Skein has no device drivers for --gpus: give the devices themselves with --device.');
+  if (!isKnown(host.PidMode)) throw notBuilt(`Skein has no --pid ${host.PidMode}: private or host.`);
+  if (!isKnown(host.IpcMode) && host.IpcMode !== 'shareable') throw notBuilt(`Skein has no --ipc ${host.IpcMode}.`);
+  if (!isKnown(host.UTSMode)) throw notBuilt(`Skein has no --uts ${host.UTSMode}.`);
   if (host.UsernsMode !== '' && host.UsernsMode !== 'host') throw notBuilt('Skein has no user namespaces.');
   if (host.VolumesFrom.length > 0) throw notBuilt('Skein has no --volumes-from: name the volumes.');
   if (host.Links.length > 0) throw notBuilt('Skein has no links: use a network and names.');

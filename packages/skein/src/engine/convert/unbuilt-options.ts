@@ -4,7 +4,6 @@ import { isObject, type JsonObject, member } from '../json.ts';
 
 /** Member of HostConfig → the flag that sets it, and what to do instead. */
 const unbuilt: Readonly<Record<string, readonly [flag: string, remedy: string]>> = {
-  Annotations: ['--annotation', 'use --label'],
   BlkioWeight: ['--blkio-weight', 'leave it out'],
   BlkioWeightDevice: ['--blkio-weight-device', 'leave it out'],
   BlkioDeviceReadBps: ['--device-read-bps', 'leave it out'],
@@ -16,7 +15,6 @@ const unbuilt: Readonly<Record<string, readonly [flag: string, remedy: string]>>
   CpuPercent: ['--cpu-percent', 'use --cpus'],
   CpuRealtimePeriod: ['--cpu-rt-period', 'leave it out'],
   CpuRealtimeRuntime: ['--cpu-rt-runtime', 'leave it out'],
-  DeviceCgroupRules: ['--device-cgroup-rule', 'leave it out'],
   IOMaximumBandwidth: ['--io-maxbandwidth', 'leave it out'],
   IOMaximumIOps: ['--io-maxiops', 'leave it out'],
   KernelMemory: ['--kernel-memory', 'use --memory'],

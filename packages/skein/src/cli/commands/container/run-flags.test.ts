@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { flagTable, parseLine } from '../../command/flags.ts';
-import { createBody, createFlags, portBindings } from './run-flags.ts';
+import { createBody, createFlags, parseDevice, portBindings } from './run-flags.ts';
 
 const body = (...words: string[]) => {
   const { flags, args } = parseLine(words, flagTable(createFlags), false);
@@ -59,4 +59,13 @@ test('the first network takes --ip and the aliases; the long form brings its own
       two: { IPAMConfig: { IPv6Address: 'fd00:2::5' }, Aliases: [], MacAddress: '' },
     },
   });
+});
+
+test('devices: a path, another one inside, what may be done with it', () => {
+  const read = (text: string) => Object.values(parseDevice(text));
+  assert.deepEqual(read('/dev/a'), ['/dev/a', '/dev/a', 'rwm']);
+  assert.deepEqual(read('/dev/a:r'), ['/dev/a', '/dev/a', 'r']);
+  assert.deepEqual(read('/dev/a:/dev/b:rw'), ['/dev/a', '/dev/b', 'rw']);
+  assert.throws(() => parseDevice('/dev/a:/dev/b:x'), { message: 'bad mode specified: x' });
+  assert.throws(() => parseDevice('/dev/a:b'), { message: 'b is not an absolute path' });
 });

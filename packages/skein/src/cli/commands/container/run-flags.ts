@@ -27,8 +27,11 @@ export const limitFlags = `
 /** What both commands have. */
 export const createFlags = `${limitFlags}
 --add-host list               Add a custom host-to-IP mapping (host:ip)
+--annotation map              Add an annotation to the container (passed through to the OCI runtime)
 --cap-add list                Add Linux capabilities
 --cap-drop list               Drop Linux capabilities
+--device list                 Add a host device to the container
+--device-cgroup-rule list     Add a rule to the cgroup allowed devices list
 --dns list                    Set custom DNS servers
 --dns-option list             Set DNS options
 --dns-search list             Set custom DNS search domains
@@ -49,6 +52,7 @@ export const createFlags = `${limitFlags}
 -i, --interactive             Keep STDIN open even if not attached
 --ip string                   IPv4 address (e.g., 172.30.100.104)
 --ip6 string                  IPv6 address (e.g., 2001:db8::33)
+--ipc string                  IPC mode to use
 -l, --label list              Set meta data on a container
 --log-driver string           Logging driver for the container
 --log-opt list                Log driver options
@@ -59,6 +63,7 @@ export const createFlags = `${limitFlags}
 --network-alias list          Add network-scoped alias for the container
 --no-healthcheck              Disable any container-specified HEALTHCHECK
 --oom-score-adj int           Tune host's OOM preferences (-1000 to 1000)
+--pid string                  PID namespace to use
 --privileged                  Give extended privileges to this container
 -p, --publish list            Publish a container's port(s) to the host
 -P, --publish-all             Publish all exposed ports to random ports
@@ -76,6 +81,7 @@ export const createFlags = `${limitFlags}
 --ulimit ulimit               Ulimit options
 -u, --user string             Username or UID (format: <name|uid>[:<group|gid>])
 -v, --volume list             Bind mount a volume
+--uts string                  UTS namespace to use
 -w, --workdir string          Working directory inside the container
 `;
 
@@ -122,20 +128,26 @@ function hostConfig(flags: Flags): JsonObject {
     PublishAllPorts: flags.on('publish-all'),
     RestartPolicy: restartPolicy(flags.text('restart')),
     AutoRemove: flags.on('rm'),
+    Annotations: keyValues(flags.list('annotation')),
     CapAdd: flags.list('cap-add'),
     CapDrop: flags.list('cap-drop'),
+    DeviceCgroupRules: flags.list('device-cgroup-rule'),
+    Devices: flags.list('device').map(parseDevice),
     Dns: flags.list('dns'),
     DnsOptions: flags.list('dns-option'),
     DnsSearch: flags.list('dns-search'),
     ExtraHosts: flags.list('add-host').map((host) => host.replace('=', ':')),
     GroupAdd: flags.list('group-add'),
+    IpcMode: flags.text('ipc'),
     LogConfig: { Type: flags.text('log-driver'), Config: keyValues(flags.list('log-opt')) },
+    PidMode: flags.text('pid'),
     Privileged: flags.on('privileged'),
     ReadonlyRootfs: flags.on('read-only'),
     SecurityOpt: flags.list('security-opt').map(securityOption),
     Tmpfs: Object.fromEntries(flags.list('tmpfs').map((text) => splitOnce(text, ':'))),
     ShmSize: bytes('shm-size'),
     Sysctls: keyValues(flags.list('sysctl')),
+    UTSMode: flags.text('uts'),
     Ulimits: flags.list('ulimit').map(parseUlimit),
     Mounts: flags.list('mount').map(parseMount),
     OomScoreAdj: flags.number('oom-score-adj'),
@@ -200,6 +212,17 @@ function range(text: string, whole: string): number[] {
     throw new CommandError(`invalid port range: ${whole}`);
   }
   return Array.from({ length: to - from + 1 }, (_none, index) => from + index);
+}
+
+/** `HOST[:CONTAINER][:rwm]`. */
+export function parseDevice(text: string): JsonObject {
+  const [host = '', second = '', third = '', ...more] = text.split(':');
+  const isMode = (word: string): boolean => /^[rwm]{1,3}$/.test(word);
+  const [inside, mode] = isMode(second) && third === '' ? [host, second] : [second || host, third || 'rwm'];
+  if (host === '' || more.length > 0) throw new CommandError(`invalid device specification: ${text}`);
+  if (!isMode(mode)) throw new CommandError(`bad mode specified: ${mode}`);
+  if (!inside.startsWith('/')) throw new CommandError(`${inside} is not an absolute path`);
+  return { PathOnHost: host, PathInContainer: inside, CgroupPermissions: mode };
 }
 
 export function restartPolicy(text: string): JsonObject {
