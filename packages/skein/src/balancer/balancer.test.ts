@@ -317,3 +317,27 @@ test('a port that is taken is refused with the name of its holder, and the other
     return nft.tables().length === 0;
   });
 });
+
+test('of the ports of an earlier daemon those go whose container has gone, the others stay', async () => {
+  const { segment, start } = await scene('retained');
+  await using _segment = segment;
+  const host = segment.get('host');
+  const [stays, goes] = ['172.28.0.8', '172.28.0.9'];
+  {
+    await using former = start();
+    for (const address of [stays, goes])
+      await former.openPorts({ containerId: address, name: `task ${address}`, address }, [
+        { protocol: 'tcp', targetPort: 80, publishedPort: address === stays ? 7008 : 7009 },
+      ]);
+  }
+  const ledTo = (): string => {
+    using nft = Nftables.open(host);
+    return JSON.stringify(nft.list({ family: 'ip', name: 'skein-ports' }));
+  };
+  await using balancer = start();
+  balancer.retainPorts(new Set([stays]));
+  await until('the port is closed', () => !ledTo().includes(goes));
+  assert.ok(ledTo().includes(stays));
+  const free = await tcpServerIn(host, { address: '0.0.0.0', port: 7009 });
+  free.close();
+});

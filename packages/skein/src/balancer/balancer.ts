@@ -156,6 +156,12 @@ class Balancer implements LoadBalancer {
     this.#hostPorts.close(containerId).catch((error) => this.#report('cannot close ports', error));
   }
 
+  retainPorts(addresses: ReadonlySet<string>): void {
+    this.#hostPorts
+      .forgetAdopted(({ address }) => !addresses.has(address))
+      .catch((error) => this.#report('cannot close ports of an earlier daemon', error));
+  }
+
   ports(containerId: string): readonly HostPort[] {
     return this.#hostPorts.ports(containerId);
   }

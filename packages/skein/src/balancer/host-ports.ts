@@ -94,10 +94,11 @@ export class HostPorts implements Disposable {
     return this.#containers.get(containerId)?.ports ?? [];
   }
 
-  /** What an earlier daemon published and nobody has asked for goes. */
-  forgetAdopted(): Promise<void> {
-    if (this.#adopted.size === 0) return Promise.resolve();
-    this.#adopted.clear();
+  /** What an earlier daemon published and nobody has asked for goes. @param isOver of such a port; by default of all. */
+  forgetAdopted(isOver: (publication: Publication) => boolean = () => true): Promise<void> {
+    const over = [...this.#adopted].filter(([, publication]) => isOver(publication));
+    if (over.length === 0) return Promise.resolve();
+    for (const [key] of over) this.#adopted.delete(key);
     return this.#inOrder(() => this.#synchronize());
   }
 

@@ -94,6 +94,8 @@ export interface LoadBalancer extends AsyncDisposable {
   openPorts(target: PortTarget, ports: readonly HostPort[]): Promise<readonly HostPort[]>;
   /** Closes the container's ports. No error when there are none. */
   closePorts(containerId: string): void;
+  /** Closes ports that an earlier daemon led to other addresses than these: of the containers that there are, and the mesh. */
+  retainPorts(addresses: ReadonlySet<string>): void;
   /** The container's open ports. */
   ports(containerId: string): readonly HostPort[];
 }

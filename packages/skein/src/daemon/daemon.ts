@@ -11,6 +11,7 @@ import {
   ClusterNetwork,
   ContainerExecutor,
   type GossipReport,
+  gatewayAddresses,
   ingressSandboxId,
 } from '../executor/index.ts';
 import { openLocalContainers } from '../local/index.ts';
@@ -55,6 +56,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   await overlay.adopt(new Set([...(await networkedContainers(runtime)), ingressSandboxId]));
   const discovery = parts.use(createDiscovery({ logger: logger.child({ room: 'discovery' }) }));
   const balancer = parts.use(createLoadBalancer({ logger: logger.child({ room: 'balancer' }) }));
+  // Containers that ended while no daemon was there have no sandbox any more: nothing is to be led to them.
+  balancer.retainPorts(gatewayAddresses(overlay));
   const attachments = new Attachments();
   const diagnosis = new DaemonDiagnosis();
   const labels = Object.fromEntries(options.labels.map(splitLabel));

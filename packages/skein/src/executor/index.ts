@@ -9,3 +9,4 @@ export { type ClusterAddresses, ClusterNetwork, type GossipReport } from './clus
 export { ContainerExecutor, type ContainerExecutorOptions } from './executor.ts';
 export { ingressSandboxId } from './ingress-entrance.ts';
 export { containerIdOf, taskNameOf } from './names.ts';
+export { gatewayAddresses } from './task-network.ts';

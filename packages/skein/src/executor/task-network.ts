@@ -107,7 +107,13 @@ export class TaskNetwork {
     this.#balancer.closePorts(containerId);
     this.#balancer.detach(containerId);
     await this.#overlay.removeSandbox(containerId);
+    this.#balancer.retainPorts(gatewayAddresses(this.#overlay));
   }
+}
+
+/** @returns the addresses to which ports of this host may lead: those of sandboxes on docker_gwbridge. */
+export function gatewayAddresses(overlay: OverlayDriver): ReadonlySet<string> {
+  return new Set(overlay.sandboxes().flatMap(({ gateway }) => (gateway ? [plainAddress(gateway.address)] : [])));
 }
 
 function sandboxSpec(task: Task, containerId: string): SandboxSpec {
