@@ -16,6 +16,11 @@ export class Awareness {
     this.#score = Math.min(this.#max - 1, Math.max(0, this.#score + delta));
   }
 
+  /** How many times slower this node should go, `slowest` at most. */
+  pace(slowest: number): number {
+    return Math.min(this.#score + 1, slowest);
+  }
+
   /** A time-out as this node should wait for it. */
   scale(timeout: number): number {
     return timeout * (this.#score + 1);

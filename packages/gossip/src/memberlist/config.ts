@@ -4,6 +4,8 @@ export interface MemberlistConfig {
   readonly probeInterval: number;
   /** Wait for the direct ack before others are asked. */
   readonly probeTimeout: number;
+  /** A node that is not well probes, and gives up waiting, up to so many times more slowly. */
+  readonly slowestPace: number;
   /** Members asked to ping in our place. */
   readonly indirectChecks: number;
   readonly gossipInterval: number;
@@ -38,12 +40,13 @@ export interface MemberlistConfig {
 }
 
 /**
- * DefaultLANConfig with networkdb's changes. Probes are twice as frequent as there, and a suspect has upstream's time
+ * DefaultLANConfig with networkdb's changes. A node that is well probes twice as often as there, and a suspect has upstream's time
  * (4 × 1 s) only if its host answers: see docs/adr/0011. The last two are bounds of our own.
  */
 export const lanConfig: MemberlistConfig = {
   probeInterval: 500,
   probeTimeout: 250,
+  slowestPace: 2,
   indirectChecks: 3,
   gossipInterval: 200,
   gossipNodes: 3,

@@ -86,18 +86,21 @@ export class Prober {
     const start = clock.now();
     const interval = awareness.scale(config.probeInterval);
     const seqNo = this.#nextSequence();
+    const timeout = config.probeTimeout * awareness.pace(config.slowestPace);
     let expectedNacks = 0;
     let nacks = 0;
     const finish = (acked: boolean): void => {
       if (!this.#pending.delete(seqNo)) return;
       clock.clearTimeout(this.#timer ?? {});
-      if (acked) awareness.apply(-1);
+      // An answer that is late, or that only others got, says that this node or its network is slow.
+      if (acked) awareness.apply(clock.now() - start > timeout ? 1 : -1);
       else {
         awareness.apply(expectedNacks > 0 ? Math.max(0, expectedNacks - nacks) : 1);
         const { incarnation, name } = target;
         membership.suspect({ incarnation, node: name, from: membership.self.name });
       }
-      this.#schedule(Math.max(0, start + config.probeInterval - clock.now()));
+      const pause = config.probeInterval * awareness.pace(config.slowestPace);
+      this.#schedule(Math.max(0, start + pause - clock.now()));
     };
     this.#pending.set(seqNo, {
       ack: () => finish(true),
@@ -110,7 +113,7 @@ export class Prober {
       expectedNacks = this.#askOthers(seqNo, target);
       if (config.streamPing) this.#pingByStream(seqNo, target, start + interval - clock.now());
       this.#timer = clock.setTimeout(() => finish(false), start + interval - clock.now());
-    }, config.probeTimeout);
+    }, timeout);
   }
 
   /** A suspected target is told so along with the ping, so that it can refute at once. */
