@@ -132,8 +132,11 @@ export class Memberlist {
       random,
       awareness: this.#awareness,
       send: (to, parts) => this.#sendWithBroadcasts(to, parts),
+      askedForOther: (asker, address) => this.#introduce(asker, address),
     });
   }
+
+  #isIntroducing = false;
 
   /** Lifeguard's score of this node itself: 0 is well, higher is slow or badly connected. */
   get localHealth(): number {
@@ -260,6 +263,21 @@ export class Memberlist {
     const alone = this.#membership.list.length === 1;
     const remote = await this.#channel.pushPull(to, this.#localState(join), this.#config.streamTimeout);
     this.#merge({ ...remote, join }, join && alone);
+  }
+
+  /**
+   * Who asks for a former life of this node does not know of this one, and may wait for the other's death for long: a
+   * node that nobody gave addresses to, such as the only manager's, is told of in this way at once.
+   */
+  #introduce(asker: string, address: Address): void {
+    const known = this.#membership.get(asker);
+    if (this.#isIntroducing || asker === '' || (known && isHere(known))) return;
+    this.#isIntroducing = true;
+    void this.#pushPull(address, true)
+      .catch((error: unknown) => this.#logger.debug('introduction failed', { peer: asker, error }))
+      .finally(() => {
+        this.#isIntroducing = false;
+      });
   }
 
   #armPushPull(stagger: number): void {

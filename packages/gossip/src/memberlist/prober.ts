@@ -28,6 +28,8 @@ export interface ProberOptions {
   readonly awareness: Awareness;
   /** Sends messages with broadcasts on top. */
   send(to: Address, parts: Part[]): void;
+  /** A node asked for another than this one here: for a former life of it. */
+  askedForOther(asker: string, address: Address): void;
 }
 
 /** SWIM's failure detector: asks one member after the other whether it lives, itself and through others. */
@@ -184,9 +186,13 @@ export class Prober {
   }
 
   #answerPing(from: Address, ping: Ping): void {
-    if (ping.node !== '' && ping.node !== this.#options.membership.self.name) return;
+    const asker = replyAddress(ping.sourceAddr, ping.sourcePort, from);
+    if (ping.node !== '' && ping.node !== this.#options.membership.self.name) {
+      this.#options.askedForOther(ping.sourceNode, asker);
+      return;
+    }
     const ack = toPart({ type: 'ackResp', body: { seqNo: ping.seqNo, payload: new Uint8Array(0) } });
-    this.#options.send(replyAddress(ping.sourceAddr, ping.sourcePort, from), [ack]);
+    this.#options.send(asker, [ack]);
   }
 
   #pingForOther(from: Address, request: IndirectPing): void {

@@ -217,6 +217,11 @@ export class NetworkDB implements AsyncDisposable {
   #peerJoined(member: Member): void {
     if (member.name === this.nodeName) return;
     const hadFormerLife = this.#peers.memberJoined(member.name, member.address);
+    // A former life of this node itself: whoever would try to reach it again would reach this one.
+    if (formatAddress(member.address) === formatAddress(this.address)) {
+      this.#peers.left(member.name);
+      return;
+    }
     const peer = this.#peers.get(member.name);
     if (hadFormerLife && peer) this.#peerReturned(peer);
   }

@@ -117,6 +117,24 @@ test('a daemon that restarts at its address under a new name takes the place of 
   assert.equal(observer.db.peers().find(({ name }) => name === victim.db.nodeName)?.state, 'left');
 });
 
+test('a daemon that restarts with nobody to turn to is met by those who ask for its former life', async () => {
+  await using cluster = await encryptedCluster(2, 5);
+  const [observer, victim] = cluster.nodes;
+  assert.ok(observer && victim);
+  for (const { db } of cluster.nodes) void db.joinNetwork('net');
+  await cluster.clock.advance(5 * SECOND);
+  let life = victim;
+  for (const name of ['one', 'two', 'three', 'four']) {
+    await cluster.crash(life);
+    life = await cluster.add(1, KEYS);
+    void life.db.joinNetwork('net');
+    life.db.createEntry(TABLE, 'net', name, Buffer.from(name));
+    await cluster.clock.advance(4 * SECOND);
+    for (const { db } of [observer, life]) assert.equal(contents(db, 'net'), `${name}=${name} by ${life.db.nodeName}`);
+    assert.ok(life.db.peers().some((peer) => peer.name === observer.db.nodeName && peer.state === 'alive'));
+  }
+});
+
 test('a key re-used after a restart wins over the former value: its time is ahead of what others hold', async () => {
   await using cluster = await encryptedCluster(4, 3);
   const [first, , third] = cluster.nodes;
