@@ -96,6 +96,7 @@ const linkAttributes = attributes({
   stats64: [23, structure(linkStats64)],
   namespaceFd: [28, u32],
   linkNetnsid: [37, s32],
+  gsoIpv4MaxSize: [63, u32],
 });
 type LinkAttributes = ReturnType<typeof linkAttributes.decode>;
 
@@ -133,8 +134,8 @@ function encode(header: { index: number; up?: boolean | undefined }, values: Lin
 }
 
 function common(link: LinkChanges): LinkAttributes {
-  const { name, mac, mtu, master, namespace } = link;
-  return { name, mac, mtu, master: master === null ? 0 : master, namespaceFd: namespace?.fd };
+  const { name, mac, mtu, gsoIpv4MaxSize, master, namespace } = link;
+  return { name, mac, mtu, gsoIpv4MaxSize, master: master === null ? 0 : master, namespaceFd: namespace?.fd };
 }
 
 function encodeKindData(spec: LinkSpec): Uint8Array {
@@ -177,6 +178,7 @@ export function decodeLink(payload: Uint8Array): Link {
     kind,
     mac: values.mac,
     mtu: values.mtu ?? 0,
+    gsoIpv4MaxSize: values.gsoIpv4MaxSize,
     up: (header.flags & IFF_UP) !== 0,
     carrier: (header.flags & IFF_LOWER_UP) !== 0,
     loopback: (header.flags & IFF_LOOPBACK) !== 0,

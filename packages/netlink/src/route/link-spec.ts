@@ -65,6 +65,8 @@ export interface Link {
   readonly kind: string | undefined;
   readonly mac: string | undefined;
   readonly mtu: number;
+  /** Bytes of the largest packet of IPv4 that the link takes to cut it itself; undefined before Linux 6.3. */
+  readonly gsoIpv4MaxSize: number | undefined;
   /** Administratively up (IFF_UP). */
   readonly up: boolean;
   /** A carrier is there (IFF_LOWER_UP): for a veth, the peer is up too. */
@@ -139,6 +141,8 @@ export interface LinkChanges {
   readonly name?: string | undefined;
   readonly mac?: string | undefined;
   readonly mtu?: number | undefined;
+  /** The kernel refuses more than the link's driver can. */
+  readonly gsoIpv4MaxSize?: number | undefined;
   readonly up?: boolean | undefined;
   /** null takes it out of its bridge. */
   readonly master?: number | null | undefined;

@@ -48,6 +48,8 @@ export function outsideAddresses(kind: UnderlayKind): { gateways: string[]; outs
 }
 
 const bridgeName = 'underlay0';
+/** Bytes of TCP segments that the wires carry whole: 128 frames of 1448 bytes, less than any veth's limit. */
+const largestSegment = 185_000;
 
 /** Makes the bridge. */
 export function createBridge(underlayNamespace: string): void {
@@ -68,9 +70,10 @@ export function connectHost(
   const bridge = bridgeRoute.links.get(bridgeName);
   if (!bridge)
     throw new Error(`the underlay has no bridge ${bridgeName}: run "skein lab down" and "skein lab up" again`);
+  const port = `to-${host.name}`.slice(0, 15);
   bridgeRoute.links.create({
     kind: 'veth',
-    name: `to-${host.name}`.slice(0, 15),
+    name: port,
     master: bridge.index,
     up: true,
     peer: { name: 'eth0', up: true, namespace: hostSide },
@@ -80,12 +83,20 @@ export function connectHost(
   hostRoute.links.set(loopback.index, { up: true });
   const eth0 = hostRoute.links.get('eth0');
   if (!eth0) throw new Error(`lab host ${host.name}: eth0 did not appear`);
+  carryLargeSegments(bridgeRoute, port);
+  carryLargeSegments(hostRoute, eth0.name);
   for (const address of host.addresses) {
     const { prefixLength, gateway, outside } = ofFamily(familyOf(address));
     assign(hostRoute, eth0.index, address, prefixLength);
     if (host.defaultRoute) hostRoute.routes.replace({ destination: defaultRoute(address), gateway, index: eth0.index });
     else assign(hostRoute, loopback.index, outside, addressBits(familyOf(outside)));
   }
+}
+
+/** Nothing cuts segments between lab hosts: no card is there to do it for nothing. */
+function carryLargeSegments(route: RouteSocket, name: string): void {
+  const link = route.links.get(name);
+  if (link?.gsoIpv4MaxSize !== undefined) route.links.set(link.index, { gsoIpv4MaxSize: largestSegment });
 }
 
 /** Usable at once: nobody else has it. */

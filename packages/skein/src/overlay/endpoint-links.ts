@@ -16,6 +16,8 @@ export interface EndpointPlan {
   readonly ipv6Address?: string | undefined;
   readonly mac: string;
   readonly mtu: number;
+  /** Bytes of the largest TCP segment that the container hands over; undefined: as the kernel makes it. */
+  readonly largestSegment?: number;
   readonly alias: string;
   readonly port: BridgePort;
   /** Plain address of the default route's gateway. */
@@ -48,6 +50,7 @@ export function ensureEndpoint(
   using inside = RouteSocket.open(container);
   using outside = RouteSocket.open(bridgeNamespace);
   const index = ensurePair(inside, outside, bridgeNamespace, plan);
+  ensureLargestSegment(inside, plan);
   attachPort(outside, plan);
   const prefixLength = Prefix.parse(plan.address).length;
   const address = plainAddress(plan.address);
@@ -90,6 +93,13 @@ function ensurePair(
     peer: { name: plan.portName, mtu: plan.mtu, namespace: bridgeNamespace },
   });
   return created.index;
+}
+
+function ensureLargestSegment(inside: RouteSocket, { interfaceName, largestSegment }: EndpointPlan): void {
+  const link = inside.links.get(interfaceName);
+  const isKnown = link?.gsoIpv4MaxSize !== undefined && largestSegment !== undefined;
+  if (isKnown && link.gsoIpv4MaxSize !== largestSegment)
+    inside.links.set(link.index, { gsoIpv4MaxSize: largestSegment });
 }
 
 /** Puts the bridge's end on the bridge and tells the bridge where the MAC is, so that frames to it are never flooded. */

@@ -99,7 +99,10 @@ export class LocalNetworks {
     }
     this.#cluster?.exchange.close();
     for (const overlay of this.#networks.values()) overlay.forgetPeersIn(this.#adoptionGraceMs);
-    const exchange = new PeerExchange(attachment.gossip, attachment.vtep, this.#host.logger, (networkId, change) =>
+    const { gossip, vtep } = attachment;
+    const { logger, fastPath } = this.#host;
+    const own = { vtep, takesLargeSegments: fastPath.takesLargeSegments };
+    const exchange = new PeerExchange(gossip, own, logger, (networkId, change) =>
       this.#networks.get(networkId)?.applyPeerChange(change),
     );
     this.#cluster = { attachment, exchange };

@@ -5,7 +5,7 @@
 import type { NetworkNamespace } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
 import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
-import { type FastPath, planNetwork, planPeers } from './fast-path/index.ts';
+import { defaultLargestSegment, type FastPath, planNetwork, planPeers } from './fast-path/index.ts';
 import {
   bridgeName,
   containerInterfaceName,
@@ -160,6 +160,7 @@ export class LocalOverlay {
       ipv6Address: endpoint.ipv6Address,
       mac: endpoint.mac,
       mtu: this.#mtu,
+      largestSegment: this.#largestSegment,
       alias: linkAlias(this.network.id, owner),
       port: containerPort,
       routes: subnetRoutes(this.network, endpoint),
@@ -256,7 +257,7 @@ export class LocalOverlay {
       for (const key of keys) programmed[kind].delete(key);
       for (const [key, value] of rows[kind]) programmed[kind].set(key, value);
     }
-    const peers = planPeers(this.network, rows);
+    const peers = planPeers(this.network, rows, this.peers);
     if (!this.#host.fastPath.changePeers(this.network.id, keys, peers)) this.#programFastPath(sandbox, programmed);
     return programmed;
   }
@@ -265,7 +266,10 @@ export class LocalOverlay {
     if (!this.#isForFastPath) return;
     const endpoints = [...this.endpoints.values()].map(({ endpoint }) => endpoint);
     const underlay = { mtu: this.#mtu, ...this.#tunnel };
-    this.#host.fastPath.reconcile(sandbox, planNetwork(this.network, underlay, endpoints, this.#ports, rows));
+    this.#host.fastPath.reconcile(
+      sandbox,
+      planNetwork(this.network, underlay, endpoints, this.#ports, rows, this.peers),
+    );
   }
 
   /** @param known the rows that are there; undefined: those that the kernel has. */
@@ -313,6 +317,10 @@ export class LocalOverlay {
   /** Traffic of the routing mesh is forwarded, which packets that have skipped the kernel's tunnel are not fit for. */
   get #isForFastPath(): boolean {
     return !this.network.ingress && !this.network.encrypted;
+  }
+
+  get #largestSegment(): number {
+    return this.#isForFastPath ? this.#host.fastPath.largestSegment(this.#tunnel.vtep) : defaultLargestSegment;
   }
 
   #localView(): { vtep: string; addresses: Set<string>; macs: Set<string> } {

@@ -23,9 +23,15 @@ export type PeerChange =
 /** What is told of an endpoint: its addresses are CIDR. */
 export type PublishedPeer = Pick<StoredEndpoint, 'id' | 'address' | 'ipv6Address' | 'mac'>;
 
+/** What is told of this host with each endpoint. */
+export interface OwnHost {
+  readonly vtep: string;
+  readonly takesLargeSegments: boolean;
+}
+
 export class PeerExchange {
   readonly #gossip: NetworkDB;
-  readonly #vtep: string;
+  readonly #own: OwnHost;
   readonly #logger: Logger;
   readonly #onChange: (networkId: string, change: PeerChange) => void;
   /** Network ID → IDs of the endpoints that are published there. BOUNDED by this host's endpoints. */
@@ -36,12 +42,12 @@ export class PeerExchange {
 
   constructor(
     gossip: NetworkDB,
-    vtep: string,
+    own: OwnHost,
     logger: Logger,
     onChange: (networkId: string, change: PeerChange) => void,
   ) {
     this.#gossip = gossip;
-    this.#vtep = vtep;
+    this.#own = own;
     this.#logger = logger;
     this.#onChange = onChange;
     this.#unwatch = gossip.watch(peerTable, undefined, (change) => this.#take(change));
@@ -68,8 +74,9 @@ export class PeerExchange {
     const record = create(PeerRecordSchema, {
       endpointIp: address,
       endpointMac: mac,
-      tunnelEndpointIp: this.#vtep,
+      tunnelEndpointIp: this.#own.vtep,
       endpointIpv6: ipv6Address,
+      takesLargeSegments: this.#own.takesLargeSegments,
     });
     const value = toBinary(PeerRecordSchema, record);
     this.#gossip.createEntry(peerTable, networkId, id, value);
@@ -124,13 +131,13 @@ export class PeerExchange {
 
   /** One tunnel has one family of IP, that of its own address. */
   #isOutOfReach({ vtep }: Peer): boolean {
-    const [own, other] = [familyOf(this.#vtep), familyOf(vtep)];
+    const [own, other] = [familyOf(this.#own.vtep), familyOf(vtep)];
     if (own === other) return false;
     if (!this.#outOfReach.has(vtep)) {
       this.#outOfReach.add(vtep);
       this.#logger.error(
-        { vtep, ownVtep: this.#vtep },
-        `no tunnel to the containers behind ${vtep}: it is of ${other}, and the data path of this node, ${this.#vtep}, of ${own}; ` +
+        { vtep, ownVtep: this.#own.vtep },
+        `no tunnel to the containers behind ${vtep}: it is of ${other}, and the data path of this node, ${this.#own.vtep}, of ${own}; ` +
           'let all nodes of the swarm join with a --data-path-addr of one family',
       );
     }

@@ -15,6 +15,8 @@ export interface Peer {
   readonly mac: string;
   /** Plain address of its host's VTEP. */
   readonly vtep: string;
+  /** Its host takes tunnel packets that are larger than their lengths can say. */
+  readonly takesLargeSegments?: true;
 }
 
 /** What is true of this host: its records need no rows, and its endpoints win over what others say of them. */
@@ -35,7 +37,7 @@ export interface PeerRows {
 /** @returns the peer that a record describes, or undefined if it is malformed (other nodes write it). */
 export function peerOfRecord(
   record: Pick<PeerRecord, 'endpointIp' | 'endpointMac' | 'tunnelEndpointIp'> &
-    Partial<Pick<PeerRecord, 'endpointIpv6'>>,
+    Partial<Pick<PeerRecord, 'endpointIpv6' | 'takesLargeSegments'>>,
 ): Peer | undefined {
   const address = plainAddress(record.endpointIp);
   const mac = record.endpointMac.toLowerCase();
@@ -43,7 +45,14 @@ export function peerOfRecord(
   if (!isIPv4(address) || !isUnicastMac(mac) || vtep === undefined) return undefined;
   const ipv6 = plainAddress(record.endpointIpv6 ?? '');
   const ipv6Address = isIPv6(ipv6) ? canonical(ipv6) : undefined;
-  return { address, ...(ipv6Address && { ipv6Address }), mac, vtep };
+  const { takesLargeSegments } = record;
+  return {
+    address,
+    ...(ipv6Address && { ipv6Address }),
+    mac,
+    vtep,
+    ...(takesLargeSegments && { takesLargeSegments }),
+  };
 }
 
 /** @returns undefined for what is no address. One with a zone means nothing here. */
@@ -55,7 +64,9 @@ const addressesOf = ({ address, ipv6Address }: Peer): string[] =>
   ipv6Address === undefined ? [address] : [address, ipv6Address];
 
 function isSamePeer(left: Peer | undefined, right: Peer): boolean {
-  return left?.mac === right.mac && left.vtep === right.vtep && addressesOf(left).join() === addressesOf(right).join();
+  const textOf = (peer: Peer): string =>
+    [peer.mac, peer.vtep, peer.takesLargeSegments === true, ...addressesOf(peer)].join(' ');
+  return left !== undefined && textOf(left) === textOf(right);
 }
 
 /** What only one peer can have. */
@@ -90,6 +101,8 @@ export class PeerTable {
   readonly #expiring = new Set<string>();
   /** Addresses and MACs whose rows may be others now. BOUNDED by what changes between two calls of `takeChanges`. */
   readonly #touched = new Set<string>();
+  /** VTEPs of the hosts that take large segments, by their newest records. BOUNDED by the hosts of the cluster. */
+  readonly #takers = new Set<string>();
   #nextOrder = 0;
 
   /** Adds or replaces a record; one that says something new counts as the newest. @returns whether anything changed. */
@@ -101,11 +114,18 @@ export class PeerTable {
       if (this.#expiring.has(id)) this.delete(id);
     }
     this.#records.set(endpointId, { peer, order: this.#nextOrder++, expires: undefined });
+    if (peer.takesLargeSegments) this.#takers.add(peer.vtep);
+    else this.#takers.delete(peer.vtep);
     for (const key of claimsOf(peer)) {
       this.#claims.set(key, (this.#claims.get(key) ?? new Set()).add(endpointId));
       this.#touched.add(key);
     }
     return true;
+  }
+
+  /** @returns whether the host of the VTEP takes large segments. */
+  takesLargeSegments(vtep: string): boolean {
+    return this.#takers.has(vtep);
   }
 
   /** @returns whether there was such a record. */

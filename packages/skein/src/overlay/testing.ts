@@ -212,6 +212,17 @@ export class TestUnderlay implements AsyncDisposable {
     });
   }
 
+  /** From now on the underlay's links carry TCP segments of this size whole. */
+  carryLargeSegments(gsoIpv4MaxSize: number): void {
+    using underlay = NetworkNamespace.open(join(this.#folder, 'underlay'));
+    using outside = RouteSocket.open(underlay);
+    for (const { name, namespace } of this.hosts) {
+      using route = RouteSocket.open(namespace);
+      outside.links.set(outside.links.get(name)?.index ?? 0, { gsoIpv4MaxSize });
+      route.links.set(route.links.get('eth0')?.index ?? 0, { gsoIpv4MaxSize });
+    }
+  }
+
   async join(host: TestHost): Promise<void> {
     await host.driver.joinCluster({ gossip: host.node.asNetworkDB(), vtep: host.vtep, dataPathPort: 4789 });
   }

@@ -38,6 +38,8 @@ typedef __u64 u64;
 #define ECN_CONGESTION 3
 #define ECN_CAPABLE 2
 #define MAXIMUM_IP_LENGTH 65535
+/* What the kernel writes for the length of a segment that is larger (iph_set_totlen, linux/ip.h). */
+#define LARGE 0
 /* RFC 7348: the flag I; ports of a tunnel are of the dynamic range, 49152 to 65535. */
 #define VXLAN_HAS_VNI 0x08000000
 #define FIRST_SOURCE_PORT 49152
@@ -106,7 +108,8 @@ struct address {
 struct peer {
 	u32 vtep;
 	u8 mac[6];
-	u16 padding;
+	/* Its host takes tunnel packets that are larger than their lengths can say. */
+	u16 takes_large;
 };
 
 /* An endpoint of this host, as the underlay sees it. */
@@ -268,13 +271,14 @@ SECTION("from_container") int skein_send(struct __sk_buff *packet)
 	struct address key = { .vni = own->vni, .ip = destination };
 	struct peer *peer = lookup(&peers, &key);
 	u32 length = packet->len + sizeof(tunnel) - sizeof(struct ethernet);
-	if (!peer || !same_mac(tunnel.inner.destination, peer->mac) || length > MAXIMUM_IP_LENGTH || !here->gate ||
+	int is_large = length > MAXIMUM_IP_LENGTH;
+	if (!peer || !same_mac(tunnel.inner.destination, peer->mac) || (is_large && !peer->takes_large) || !here->gate ||
 	    !us->device)
 		return NEXT;
 	tunnel.ip.version_and_length = VERSION_AND_LENGTH;
 	/* RFC 6040: the tunnel can be told of congestion, and does not claim any. */
 	tunnel.ip.service = congestion == ECN_CONGESTION ? ECN_CAPABLE : congestion;
-	tunnel.ip.length = htons(length);
+	tunnel.ip.length = is_large ? LARGE : htons(length);
 	tunnel.ip.identification = random();
 	tunnel.ip.ttl = TTL;
 	tunnel.ip.protocol = PROTOCOL_UDP;
@@ -283,7 +287,7 @@ SECTION("from_container") int skein_send(struct __sk_buff *packet)
 	tunnel.ip.checksum = checksum(&tunnel.ip);
 	tunnel.udp.source = htons(FIRST_SOURCE_PORT + flow_hash(packet) % SOURCE_PORTS);
 	tunnel.udp.destination = us->udp_port;
-	tunnel.udp.length = htons(length - sizeof(struct ipv4));
+	tunnel.udp.length = is_large ? LARGE : htons(length - sizeof(struct ipv4));
 	tunnel.vxlan.flags = htonl(VXLAN_HAS_VNI);
 	tunnel.vxlan.vni = htonl(own->vni << 8);
 	u32 gate = here->gate;
@@ -326,10 +330,12 @@ SECTION("from_underlay") int skein_receive(struct __sk_buff *packet)
 	if (!carried)
 		return NEXT;
 	struct ipv4 *outer = &carried->tunnel.ip;
+	u32 length = packet->len - sizeof(struct ethernet);
+	int is_large = length > MAXIMUM_IP_LENGTH && packet->gso_size;
 	if (outer->version_and_length != VERSION_AND_LENGTH || (outer->fragment & htons(FRAGMENT)) ||
 	    outer->protocol != PROTOCOL_UDP || outer->destination != us->vtep ||
 	    (outer->service & ECN_MASK) == ECN_CONGESTION ||
-	    ntohs(outer->length) != packet->len - sizeof(struct ethernet))
+	    ntohs(outer->length) != (is_large ? LARGE : length))
 		return NEXT;
 	if (carried->tunnel.udp.destination != us->udp_port || carried->tunnel.udp.checksum ||
 	    carried->tunnel.vxlan.flags != htonl(VXLAN_HAS_VNI) || (carried->tunnel.vxlan.vni & htonl(0xff)))

@@ -194,6 +194,51 @@ test('large segments are cut right on a link that takes none, and by the MTU of 
   assert.ok(Math.max(...later) <= 1000 + 14, `${Math.max(...later)}`);
 });
 
+test('segments beyond 64 KB travel whole to hosts that take them, where the underlay does, and cut to others', async () => {
+  await using underlay = new TestUnderlay('fast-large', 1500, 'auto');
+  const [left, right, plain] = [await underlay.addHost(), await underlay.addHost(), await underlay.addHost()];
+  await plain.driver[Symbol.asyncDispose]();
+  plain.driver = underlay.driverFor(plain, 60_000, 'off');
+  await underlay.join(plain);
+  underlay.carryLargeSegments(185_000);
+  const network = testNetwork(60);
+  const a = await left.driver.createSandbox(testSandbox('aa', 3, [network]));
+  const near = await left.driver.createSandbox(testSandbox('a2', 5, [network]));
+  const b = await right.driver.createSandbox(testSandbox('bb', 4, [network]));
+  const c = await plain.driver.createSandbox(testSandbox('cc', 6, [network]));
+  await untilFast(left, network, path(a), path(b), '10.77.60.4');
+  await untilFast(right, network, path(b), path(a), '10.77.60.3');
+  /** The largest frame that comes in by a link during a transfer there and back. */
+  const largest = async (link: [path: string, name: string], to: SandboxState, address: string): Promise<number> => {
+    using namespace = NetworkNamespace.open(link[0]);
+    using frames = PacketSocket.open(namespace, link[1], { snapLength: 64 });
+    assert.ok(await echoes(path(a), path(to), address, 20_000_000), `every byte to ${address} came back`);
+    await sleep(50);
+    return Math.max(...frames.drain(100_000).flatMap(({ direction, length }) => (direction === 'in' ? [length] : [])));
+  };
+  const usual = 65_536 + 14;
+  const far = await largest([right.namespace.path, 'eth0'], b, '10.77.60.4');
+  assert.ok(far > usual, `to another host: ${far}`);
+  const close = await largest([path(near), 'eth0'], near, '10.77.60.5');
+  assert.ok(close > usual, `on one host: ${close}`);
+  const foreign = await largest([plain.namespace.path, 'eth0'], c, '10.77.60.6');
+  assert.ok(foreign <= usual, `to a host without a fast path: ${foreign}`);
+
+  // From one that gives the fast path up the others hear it.
+  await right.driver[Symbol.asyncDispose]();
+  underlay.gossip.lose(right.node, 'left');
+  right.node = underlay.gossip.node('host2-again', right.vtep);
+  right.driver = underlay.driverFor(right, 60_000, 'off');
+  await right.driver.adopt(new Set([b.containerId]));
+  await underlay.join(right);
+  await sleep(300);
+  const later = await largest([right.namespace.path, 'eth0'], b, '10.77.60.4');
+  assert.ok(later <= usual, `to a host that had one: ${later}`);
+  using container = NetworkNamespace.open(path(b));
+  using route = RouteSocket.open(container);
+  assert.equal(route.links.get('eth0')?.gsoIpv4MaxSize, 65_536);
+});
+
 test('on one host containers reach each other without the bridge, and hosts without a fast path notice nothing', async () => {
   await using underlay = new TestUnderlay('fast-mixed', 1500, 'auto');
   const [fast, plain] = [await underlay.addHost(), await underlay.addHost()];

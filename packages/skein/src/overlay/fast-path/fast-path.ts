@@ -6,7 +6,7 @@ import { NoFastPath } from './no-fast-path.ts';
 import { HostPrograms, programNames } from './programs.ts';
 import { hostValue, indexKey, type RemoteEndpoint } from './records.ts';
 import type { FastPath, NetworkPlan } from './types.ts';
-import { underlayLink } from './underlay-link.ts';
+import { largestSegment, underlayLink } from './underlay-link.ts';
 
 /** `auto`: where the kernel can. */
 export type FastPathMode = 'auto' | 'off';
@@ -32,6 +32,7 @@ export function openFastPath(
 }
 
 class KernelFastPath implements FastPath {
+  readonly takesLargeSegments = true;
   readonly #host: NetworkNamespace;
   readonly #programs: HostPrograms;
   readonly #logger: Logger;
@@ -56,6 +57,10 @@ class KernelFastPath implements FastPath {
     } catch (error) {
       this.#giveUp(plan.networkId, error);
     }
+  }
+
+  largestSegment(vtep: string): number {
+    return largestSegment(this.#host, vtep);
   }
 
   changePeers(networkId: string, addresses: Iterable<string>, peers: readonly RemoteEndpoint[]): boolean {

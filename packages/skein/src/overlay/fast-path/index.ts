@@ -8,3 +8,4 @@
 export { type FastPathMode, openFastPath } from './fast-path.ts';
 export { planNetwork, planPeers } from './plan.ts';
 export type * from './types.ts';
+export { defaultLargestSegment } from './underlay-link.ts';

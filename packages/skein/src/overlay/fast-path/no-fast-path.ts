@@ -4,11 +4,12 @@ import { errorText, type Logger } from '../../common/index.ts';
 import { gateName } from '../names.ts';
 import { programNames } from './programs.ts';
 import type { FastPath, NetworkPlan } from './types.ts';
-import { underlayLink } from './underlay-link.ts';
+import { defaultLargestSegment, underlayLink } from './underlay-link.ts';
 
 const direction = 'ingress';
 
 export class NoFastPath implements FastPath {
+  readonly takesLargeSegments = false;
   readonly #host: NetworkNamespace;
   /** IDs of networks that have been seen to. BOUNDED by the networks of this host's containers. */
   readonly #cleared = new Set<string>();
@@ -26,6 +27,10 @@ export class NoFastPath implements FastPath {
     if (this.#cleared.has(plan.networkId)) return;
     this.#try(() => this.#clear(sandbox, plan));
     this.#cleared.add(plan.networkId);
+  }
+
+  largestSegment(): number {
+    return defaultLargestSegment;
   }
 
   changePeers(): boolean {

@@ -42,13 +42,14 @@ test('the plan has what the rows have, of IPv4, each address in the VNI of its s
         [other, '192.0.2.7'],
       ]),
     },
+    { takesLargeSegments: (vtep) => vtep === '192.0.2.7' },
   );
   assert.deepEqual(
     plan.endpoints.map(({ address, vni, portName }) => `${address} ${vni} ${portName}`),
     ['10.77.61.3 4157 veth1', '10.78.61.3 4200 veth2'],
   );
   assert.deepEqual(
-    plan.peers.map(({ address, vni, vtep }) => `${address} ${vni} ${vtep}`),
-    ['10.77.61.4 4157 192.0.2.6', '10.78.61.4 4200 192.0.2.7'],
+    plan.peers.map(({ address, vni, vtep, takesLargeSegments }) => `${address} ${vni} ${vtep} ${takesLargeSegments}`),
+    ['10.77.61.4 4157 192.0.2.6 false', '10.78.61.4 4200 192.0.2.7 true'],
   );
 });

@@ -1,11 +1,13 @@
 /** What the fast path has to know of a network, from what the rest of the room knows. Pure. */
 import { isIPv4 } from 'node:net';
 import { plainAddress } from '../names.ts';
-import type { PeerRows } from '../peers.ts';
+import type { PeerRows, PeerTable } from '../peers.ts';
 import { subnetOf } from '../subnets.ts';
 import type { EndpointState, OverlayNetwork } from '../types.ts';
 import type { RemoteEndpoint } from './records.ts';
 import type { NetworkPlan } from './types.ts';
+
+type PeerHosts = Pick<PeerTable, 'takesLargeSegments'>;
 
 /**
  * @returns the plan: the peers are those of the forwarding and neighbour rows. IPv6 is left out, inside of a tunnel
@@ -18,6 +20,7 @@ export function planNetwork(
   endpoints: readonly EndpointState[],
   ports: ReadonlyMap<string, string>,
   rows: PeerRows,
+  hosts: PeerHosts,
 ): NetworkPlan {
   return {
     networkId: network.id,
@@ -27,15 +30,22 @@ export function planNetwork(
       const isPlaced = portName !== undefined && vni !== undefined;
       return isPlaced ? [{ address: plainAddress(address), mac, vni, portName }] : [];
     }),
-    peers: planPeers(network, rows),
+    peers: planPeers(network, rows, hosts),
   };
 }
 
 /** @returns the peers of these rows. */
-export function planPeers(network: OverlayNetwork, { neighbours, forwarding }: PeerRows): RemoteEndpoint[] {
+export function planPeers(
+  network: OverlayNetwork,
+  { neighbours, forwarding }: PeerRows,
+  hosts: PeerHosts,
+): RemoteEndpoint[] {
   return [...neighbours].flatMap(([address, mac]) => {
     const [vtep = '', vni] = [forwarding.get(mac), vniOf(network, address)];
-    return isIPv4(address) && isIPv4(vtep) && vni !== undefined ? [{ address, mac, vni, vtep }] : [];
+    const takesLargeSegments = hosts.takesLargeSegments(vtep);
+    return isIPv4(address) && isIPv4(vtep) && vni !== undefined
+      ? [{ address, mac, vni, vtep, takesLargeSegments }]
+      : [];
   });
 }
 

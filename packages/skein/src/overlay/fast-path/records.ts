@@ -19,6 +19,7 @@ export interface RemoteEndpoint {
   readonly vni: number;
   /** Plain address of its host's VTEP. */
   readonly vtep: string;
+  readonly takesLargeSegments: boolean;
 }
 
 /** Programs and kernel have one byte order: that of the machine. Addresses are in network order. */
@@ -35,9 +36,9 @@ class Bytes {
     return this;
   }
 
-  /** With two bytes of padding. */
-  mac(mac: string): this {
-    this.#parts.push(parseMac(mac), new Uint8Array(2));
+  /** With the u16 behind it. */
+  mac(mac: string, last = 0): this {
+    this.#parts.push(parseMac(mac), new Uint8Array(new Uint16Array([last]).buffer));
     return this;
   }
 
@@ -56,7 +57,11 @@ export const ipKey = (address: string): Buffer => new Bytes().address(address).d
 /** struct address */
 export const addressKey = (vni: number, address: string): Buffer => new Bytes().u32(vni).address(address).done();
 /** struct peer */
-export const peerValue = ({ vtep, mac }: RemoteEndpoint): Buffer => new Bytes().address(vtep).mac(mac).done();
+export const peerValue = ({ vtep, mac, takesLargeSegments }: RemoteEndpoint): Buffer =>
+  new Bytes()
+    .address(vtep)
+    .mac(mac, takesLargeSegments ? 1 : 0)
+    .done();
 /** struct endpoint */
 export const endpointValue = (gate: number, mac: string): Buffer => new Bytes().u32(gate).mac(mac).done();
 /** struct resident */

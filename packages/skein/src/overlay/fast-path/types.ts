@@ -21,6 +21,10 @@ export interface NetworkPlan {
 
 /** The way around bridge and VXLAN device, or the absence of one. Nothing that it does or cannot do stops a packet. */
 export interface FastPath extends Disposable {
+  /** Whether this host takes tunnel packets of more bytes than their lengths can say. */
+  readonly takesLargeSegments: boolean;
+  /** @returns how many bytes a container's TCP segments may have, by the link that has the VTEP. */
+  largestSegment(vtep: string): number;
   /**
    * Makes programs and maps as the plan says, whatever they are now. A failure is logged, and the network's packets go
    * the kernel's way.

@@ -12,6 +12,20 @@ export function underlayLink(host: NetworkNamespace, vtep: string): number | und
   return link === undefined || link.loopback || link.mac === undefined ? undefined : link.index;
 }
 
+/** GSO_LEGACY_MAX_SIZE, linux/netdevice.h: what IPv4's total length can say. */
+export const defaultLargestSegment = 65_536;
+
+/**
+ * @returns how large a container's TCP segments may be. More than usual only where whoever runs the host has made the
+ * underlay's link take more, as this is safe with links that cut tunnelled segments of that size, or carry them whole.
+ */
+export function largestSegment(host: NetworkNamespace, vtep: string): number {
+  const index = underlayLink(host, vtep);
+  using route = RouteSocket.open(host);
+  const size = index === undefined ? undefined : route.links.get(index)?.gsoIpv4MaxSize;
+  return Math.max(defaultLargestSegment, (size ?? 0) - vxlanOverhead);
+}
+
 /** @returns those of the VTEPs to which a frame of this MTU goes out by the link, whole. */
 export function reachedOver(
   host: NetworkNamespace,

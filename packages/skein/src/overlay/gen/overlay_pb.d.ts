@@ -44,6 +44,13 @@ export declare type PeerRecord = Message<"overlay.PeerRecord"> & {
    * @generated from field: string endpoint_ipv6 = 1001;
    */
   endpointIpv6: string;
+
+  /**
+   * Skein's own: the node takes TCP segments whose tunnel packets are too large for their own lengths, which are 0.
+   *
+   * @generated from field: bool takes_large_segments = 1002;
+   */
+  takesLargeSegments: boolean;
 };
 
 /**

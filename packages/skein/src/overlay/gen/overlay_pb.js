@@ -11,7 +11,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file overlay.proto.
  */
 export const file_overlay = /*@__PURE__*/
-  fileDesc("Cg1vdmVybGF5LnByb3RvEgdvdmVybGF5ImsKClBlZXJSZWNvcmQSEwoLZW5kcG9pbnRfaXAYASABKAkSFAoMZW5kcG9pbnRfbWFjGAIgASgJEhoKEnR1bm5lbF9lbmRwb2ludF9pcBgDIAEoCRIWCg1lbmRwb2ludF9pcHY2GOkHIAEoCWIGcHJvdG8z");
+  fileDesc("Cg1vdmVybGF5LnByb3RvEgdvdmVybGF5IooBCgpQZWVyUmVjb3JkEhMKC2VuZHBvaW50X2lwGAEgASgJEhQKDGVuZHBvaW50X21hYxgCIAEoCRIaChJ0dW5uZWxfZW5kcG9pbnRfaXAYAyABKAkSFgoNZW5kcG9pbnRfaXB2NhjpByABKAkSHQoUdGFrZXNfbGFyZ2Vfc2VnbWVudHMY6gcgASgIYgZwcm90bzM");
 
 /**
  * Describes the message overlay.PeerRecord.
