@@ -40,6 +40,21 @@ test('a bridge is created with its MAC, MTU, alias and settings', () => {
   assert.deepEqual([changed?.alias, changed?.bridge?.ageingSeconds], [undefined, 30]);
 });
 
+test('the largest segment of a veth can be set, within the limits of its driver', () => {
+  using socket = RouteSocket.open(namespaces.create('segments'));
+  const { index } = socket.links.create({ kind: 'veth', name: 'veth0', peer: { name: 'veth1' } });
+  assert.equal(socket.links.get('veth0')?.gsoIpv4MaxSize, 65_536);
+  socket.links.set(index, { gsoIpv4MaxSize: 185_000 });
+  assert.deepEqual(
+    ['veth0', 'veth1'].map((name) => socket.links.get(name)?.gsoIpv4MaxSize),
+    [185_000, 65_536],
+  );
+  assert.throws(
+    () => socket.links.set(index, { gsoIpv4MaxSize: 10_000_000 }),
+    (error: unknown) => error instanceof NetlinkError && error.code === 'EINVAL',
+  );
+});
+
 test('a veth pair spans two namespaces, one end a port of a bridge', () => {
   const right = namespaces.create('veth-right');
   using socket = RouteSocket.open(namespaces.create('veth-left'));

@@ -45,6 +45,24 @@ test('a record with an IPv6 address gives a row of each family, which go togethe
   assert.deepEqual([...table.desiredRows(nobody).neighbours.keys()], ['10.0.1.3']);
 });
 
+test('whether a host takes large segments is what its newest record says', () => {
+  const record = { endpointIp: '10.0.1.3/24', endpointMac: '02:42:0a:00:01:03', tunnelEndpointIp: '172.31.1.6' };
+  const table = new PeerTable();
+  const set = (id: string, takesLargeSegments?: boolean): boolean =>
+    table.set(
+      id,
+      peerOfRecord({ ...record, ...(takesLargeSegments === undefined ? {} : { takesLargeSegments }) }) ?? assert.fail(),
+    );
+  set('a', true);
+  assert.deepEqual(
+    ['172.31.1.6', '172.31.1.7'].map((vtep) => table.takesLargeSegments(vtep)),
+    [true, false],
+  );
+  assert.equal(set('a'), true, 'it does not any more');
+  assert.equal(table.takesLargeSegments('172.31.1.6'), false);
+  assert.equal(set('a', false), false, 'which is the same as not saying it');
+});
+
 test('rows follow the records', () => {
   const table = new PeerTable();
   assert.equal(table.set('a', peer('10.0.1.3', '172.31.1.6')), true);
