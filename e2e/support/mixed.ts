@@ -100,7 +100,7 @@ export class MixedSwarm implements AsyncDisposable {
     process.kill(pid, 'SIGKILL');
     await eventually(`dockerd of ${host} has ended`, () => !existsSync(`/proc/${pid}/exe`) || undefined);
     // dockerd's containerd dies with it. Where nobody reaps it, the next dockerd would wait for it to answer.
-    this.cluster.must(host, 'rm -f /run/docker/containerd/containerd.pid');
+    this.cluster.must(host, 'rm -f /run/docker.pid /run/docker/containerd/containerd.pid');
   }
 
   get hosts(): string[] {
