@@ -2,17 +2,18 @@
 import { isIPv6 } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { NetworkDB, TableChange } from '@skein/gossip';
-import { NetworkNamespace, Prefix, writeSysctl } from '@skein/netlink';
+import { type Family, familyOf, NetworkNamespace, Prefix, writeSysctl } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
 import { decodeRecord, endpointTable } from '../discovery/records.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { BalancedNamespace } from './balanced-namespace.ts';
 import { HostPorts } from './host-ports.ts';
+import { ipv6Listeners } from './listeners.ts';
 import { backendOf, ipv6BackendOf, peerAddressesOf, peerTable } from './records.ts';
 import { Reservations } from './reservations.ts';
 import { ReturnPath } from './return-path.ts';
-import { type BackendRecord, ServiceTable } from './service-table.ts';
-import { clientTable, entranceTable, ipv6ClientTable, isVirtualIp } from './tables.ts';
+import { type BackendRecord, portKey, type ServiceKey, ServiceTable } from './service-table.ts';
+import { clientTable, entranceTable, ipv6ClientTable, isVirtualIp, parsePortKey } from './tables.ts';
 import type { BalancedClient, HostPort, IngressEntrance, LoadBalancer, PortTarget } from './types.ts';
 
 export interface LoadBalancerOptions {
@@ -21,6 +22,8 @@ export interface LoadBalancerOptions {
   readonly hostNamespace?: NetworkNamespace;
   /** How often tables and records are looked at, whatever happens; milliseconds. */
   readonly auditIntervalMs?: number;
+  /** How often it is looked at whether a task's servers listen on IPv6; milliseconds. */
+  readonly listenersIntervalMs?: number;
   /** How long what an earlier daemon or a lost node said still counts; milliseconds. */
   readonly lostGraceMs?: number;
 }
@@ -30,6 +33,9 @@ const programDelayMs = 20;
 const defaultAuditIntervalMs = 500;
 /** The entrance passes packets from the host on to the ingress network. */
 const forwarding = 'net.ipv4.ip_forward';
+const ipv6Forwarding = 'net.ipv6.conf.all.forwarding';
+/** How often it is looked at whether a task's servers listen on IPv6; milliseconds. Till then a relay serves. */
+const listenersIntervalMs = 1_000;
 /** Gossip's bulk syncs come every 30 s: after two of them what is not known is not there. */
 const defaultLostGraceMs = 60_000;
 
@@ -43,6 +49,8 @@ interface AttachedClient {
   readonly kernel: BalancedNamespace;
   /** Undefined: not asked for, or impossible on this host. */
   returnPath: ReturnPath | undefined;
+  /** Target ports at which its servers listen on IPv6, as they were last looked at. */
+  takingIpv6: ReadonlySet<ServiceKey>;
 }
 
 class Balancer implements LoadBalancer {
@@ -64,12 +72,13 @@ class Balancer implements LoadBalancer {
   #programming: Promise<void> = Promise.resolve();
   readonly #tables: TableKeeper;
   readonly #audit: NodeJS.Timeout;
+  readonly #listeners: NodeJS.Timeout;
   readonly #adoptedUntil: number;
   #gossip: { readonly db: NetworkDB; unwatch: () => void } | undefined;
   #lastReport = { what: '', text: '' };
   #isClosed = false;
 
-  constructor({ logger, hostNamespace, auditIntervalMs, lostGraceMs }: LoadBalancerOptions) {
+  constructor({ logger, hostNamespace, auditIntervalMs, lostGraceMs, ...options }: LoadBalancerOptions) {
     this.#logger = logger;
     this.#ownsHost = hostNamespace === undefined;
     this.#host = hostNamespace ?? NetworkNamespace.current();
@@ -81,6 +90,10 @@ class Balancer implements LoadBalancer {
     this.#tables.keep(this.#hostPorts, 'of published ports');
     this.#audit = setInterval(() => this.#forgetOld(), auditIntervalMs ?? defaultAuditIntervalMs);
     this.#audit.unref();
+    this.#listeners = setInterval(() => {
+      for (const client of this.#clients.values()) this.#lookForListeners(client);
+    }, options.listenersIntervalMs ?? listenersIntervalMs);
+    this.#listeners.unref();
   }
 
   joinCluster(gossip: NetworkDB): void {
@@ -111,10 +124,12 @@ class Balancer implements LoadBalancer {
       return;
     }
     this.detach(spec.containerId);
-    const client = { spec, kernel: BalancedNamespace.open(spec.networkNamespace), returnPath: undefined };
+    const kernel = BalancedNamespace.open(spec.networkNamespace);
+    const client: AttachedClient = { spec, kernel, returnPath: undefined, takingIpv6: new Set() };
     this.#clients.set(spec.containerId, client);
     this.#tables.keep(client.kernel, `of container ${spec.containerId}`);
     client.kernel.setIpv6(hasIpv6(spec));
+    this.#lookForListeners(client);
     this.#inherit(client.kernel, (service) => (isVirtualIp(service) ? networkOf(spec, service) : undefined));
     this.#ensureReturnPath(client);
     this.#programClient(client);
@@ -131,6 +146,13 @@ class Balancer implements LoadBalancer {
     return this.#clients.get(containerId)?.returnPath !== undefined;
   }
 
+  takesIpv6(containerId: string): boolean {
+    const client = this.#clients.get(containerId);
+    if (client?.spec.ingress?.ipv6Address === undefined) return false;
+    client.takingIpv6 = this.#listenersOf(client);
+    return takesIpv6(client);
+  }
+
   setEntrance(spec: IngressEntrance | undefined): void {
     const known = this.#entrance;
     if (known !== undefined && spec !== undefined && isSameNamespace(known.kernel, spec.networkNamespace)) {
@@ -140,16 +162,21 @@ class Balancer implements LoadBalancer {
       known?.kernel[Symbol.dispose]();
       this.#entrance = spec && { spec, kernel: BalancedNamespace.open(spec.networkNamespace) };
       if (this.#entrance) {
+        this.#entrance.kernel.setIpv6(this.#entrance.spec.ipv6 !== undefined);
         this.#tables.keep(this.#entrance.kernel, "of the routing mesh's entrance");
         this.#inherit(this.#entrance.kernel, () => spec?.networkId);
         writeSysctl(this.#entrance.kernel.namespace, forwarding, 1);
+        if (spec?.ipv6 !== undefined) writeSysctl(this.#entrance.kernel.namespace, ipv6Forwarding, 1);
       }
     }
     this.#programEntrance();
   }
 
   openPorts(target: PortTarget, ports: readonly HostPort[]): Promise<readonly HostPort[]> {
-    return this.#hostPorts.open(target, ports);
+    return this.#hostPorts.open(target, ports).finally(() => {
+      const client = this.#clients.get(target.containerId);
+      if (client !== undefined) this.#lookForListeners(client);
+    });
   }
 
   closePorts(containerId: string): void {
@@ -169,6 +196,7 @@ class Balancer implements LoadBalancer {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#audit);
+    clearInterval(this.#listeners);
     clearTimeout(this.#timer);
     this.#tables[Symbol.dispose]();
     this.#gossip?.unwatch();
@@ -293,30 +321,55 @@ class Balancer implements LoadBalancer {
   #programClient({ spec, kernel, returnPath }: AttachedClient): void {
     try {
       const services = spec.networks.flatMap(({ id }) => [...this.#services.virtualServices(id)]);
-      const ofFamily = (wanted: boolean) => new Map(services.filter(([address]) => isIPv6(address) === wanted));
+      const virtual = (wanted: boolean) => new Map(services.filter(([address]) => isIPv6(address) === wanted));
       const ingress = spec.ingress && { ...spec.ingress, returnPath: returnPath && spec.ingress.returnPath };
-      kernel.apply(clientTable(spec.containerId, ofFamily(false), ingress));
+      kernel.apply(clientTable(spec.containerId, virtual(false), ingress));
       kernel.setIpv6(hasIpv6(spec));
-      if (hasIpv6(spec)) kernel.apply(ipv6ClientTable(spec.containerId, ofFamily(true)));
+      if (hasIpv6(spec)) kernel.apply(ipv6ClientTable(spec.containerId, virtual(true), ingress));
     } catch (error) {
       this.#report(`cannot balance the connections of container ${spec.containerId}`, error);
     }
   }
 
   #programEntrance(): void {
-    const entrance = this.#entrance;
-    const ports = entrance && this.#services.publishedPorts(entrance.spec.networkId);
+    const spec = this.#entrance?.spec;
+    const ports = spec && this.#services.publishedPorts(spec.networkId);
     try {
-      if (entrance && ports) {
-        const returning = this.#services.returning(entrance.spec.networkId);
-        entrance.kernel.apply(entranceTable(entrance.spec, ports, returning));
+      if (this.#entrance && spec && ports) {
+        const returning = this.#services.returning(spec.networkId);
+        const { kernel } = this.#entrance;
+        kernel.apply(entranceTable(spec, onlyOf('ipv4', ports), ofFamily('ipv4', returning)));
+        if (spec.ipv6 !== undefined) {
+          kernel.apply(entranceTable(spec, onlyOf('ipv6', ports), ofFamily('ipv6', returning), spec.ipv6));
+        }
       }
     } catch (error) {
       this.#report('cannot program the entrance of the routing mesh', error);
     }
+    const publishers = spec ? this.#services.publishers(spec.networkId) : new Map<ServiceKey, string>();
+    const ipv6Mesh = spec?.ipv6 && ports && { address: spec.ipv6.gatewayAddress, ports: ledByIpv6(ports) };
     this.#hostPorts
-      .setMesh(entrance?.spec.gatewayAddress, entrance ? this.#services.publishers(entrance.spec.networkId) : new Map())
+      .setMesh(spec?.gatewayAddress, publishers, ipv6Mesh)
       .catch((error) => this.#report('cannot publish the ports of the routing mesh', error));
+  }
+
+  /** What its servers take by IPv6 is led there; who tells others of the task is told. */
+  #lookForListeners(client: AttachedClient): void {
+    const { spec } = client;
+    try {
+      const found = this.#listenersOf(client);
+      const before = takesIpv6(client);
+      client.takingIpv6 = found;
+      this.#hostPorts.setTakingIpv6(spec.containerId, found);
+      if (takesIpv6(client) !== before) spec.onIpv6?.();
+    } catch (error) {
+      this.#report(`cannot see whether container ${spec.containerId} listens on IPv6`, error);
+    }
+  }
+
+  #listenersOf({ spec, kernel }: AttachedClient): Set<ServiceKey> {
+    const ports = [...(spec.ingress?.ports ?? []), ...this.#hostPorts.ports(spec.containerId)];
+    return ports.length === 0 ? new Set() : ipv6Listeners(kernel.namespace, ports);
   }
 
   #forgetFlows(kernel: BalancedNamespace, addresses: ReadonlySet<string>): void {
@@ -342,6 +395,30 @@ class Balancer implements LoadBalancer {
   }
 }
 
+/** Whether all that the mesh may lead to the task by IPv6 arrives at a server. */
+function takesIpv6({ spec: { ingress }, takingIpv6 }: AttachedClient): boolean {
+  if (ingress?.ipv6Address === undefined) return false;
+  const led = ingress.ports.filter(({ protocol }) => protocol !== 'sctp');
+  return led.length > 0 && led.every(({ protocol, targetPort }) => takingIpv6.has(portKey(protocol, targetPort)));
+}
+
+function ofFamily(family: Family, addresses: readonly string[]): string[] {
+  return addresses.filter((address) => familyOf(address) === family);
+}
+
+function onlyOf(family: Family, ports: ReadonlyMap<ServiceKey, readonly string[]>): Map<ServiceKey, string[]> {
+  return new Map([...ports].map(([key, addresses]) => [key, ofFamily(family, addresses)]));
+}
+
+/** @returns the ports of which every task takes IPv6: with others among them these would get nothing of it. */
+function ledByIpv6(ports: ReadonlyMap<ServiceKey, readonly string[]>): Set<ServiceKey> {
+  const led = [...ports].filter(([key, addresses]) => {
+    const count = ofFamily('ipv6', addresses).length;
+    return parsePortKey(key).protocol !== 'sctp' && count > 0 && 2 * count === addresses.length;
+  });
+  return new Set(led.map(([key]) => key));
+}
+
 /** A task is one backend for each family, under keys of their own. */
 const ipv6Key = (endpointId: string): string => `${endpointId} ipv6`;
 
@@ -349,8 +426,10 @@ function isLoss(reason: TableChange['reason']): boolean {
   return reason === 'unreachable' || reason === 'left';
 }
 
-function hasIpv6({ networks }: BalancedClient): boolean {
-  return networks.some(({ subnets }) => subnets.some((subnet) => subnet.includes(':')));
+function hasIpv6({ networks, ingress }: BalancedClient): boolean {
+  return (
+    ingress?.ipv6Address !== undefined || networks.some(({ subnets }) => subnets.some((subnet) => subnet.includes(':')))
+  );
 }
 
 function isSameNamespace(kernel: BalancedNamespace, path: string): boolean {

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { fingerprint } from '../nftables/index.ts';
 import { type DispatchTable, difference, tableObjects } from './dispatch.ts';
 import { answerTable } from './entrance-mark.ts';
-import { clientTable, entranceTable, hostTable, ipv6ClientTable } from './tables.ts';
+import { clientTable, entranceTable, hostTable, ipv6ClientTable, ipv6HostTable } from './tables.ts';
 
 const path = `/run/skein-test-${process.pid}-dispatch`;
 const services = fc
@@ -25,24 +25,41 @@ const ports = fc
     },
   )
   .map((all) => all.map(([protocol, port]) => ({ protocol, publishedPort: port, targetPort: port + 8000 })));
-const returnPath = { interfaceName: 'eth0', subnet: '10.1.0.0/16', gatewayAddress: '172.18.0.7' };
+const returnPath = {
+  interfaceName: 'eth0',
+  subnet: '10.1.0.0/16',
+  gatewayAddress: '172.18.0.7',
+  ipv6: { subnet: 'fd00:1::/64', gatewayAddress: 'fd00:2::7' },
+};
 const ipv6 = (address: string): string =>
   `fd00:66::${address
     .split('.')
     .map(Number)
     .map((byte) => (byte + 1).toString(16))
     .join(':')}`;
+const ipv6Entrance = {
+  loadBalancerAddress: 'fd00:1::3',
+  gatewayAddress: 'fd00:2::2',
+  gatewaySubnet: 'fd00:2::/64',
+};
 const tables: fc.Arbitrary<DispatchTable> = fc.oneof(
-  services.map((found) =>
-    ipv6ClientTable('place', new Map([...found].map(([key, tasks]) => [ipv6(key), tasks.map(ipv6)]))),
-  ),
+  fc
+    .tuple(services, fc.option(ports, { nil: undefined }))
+    .map(([found, published]) =>
+      ipv6ClientTable(
+        'place',
+        new Map([...found].map(([key, tasks]) => [ipv6(key), tasks.map(ipv6)])),
+        published && { address: '10.1.0.7', ipv6Address: 'fd00:1::7', ports: published, returnPath },
+      ),
+    ),
   fc
     .tuple(services, fc.option(ports, { nil: undefined }))
     .map(([found, published]) =>
       clientTable('place', found, published && { address: '10.1.0.7', ports: published, returnPath }),
     ),
-  fc.tuple(services, ports).map(([found, published]) =>
-    entranceTable(
+  fc.tuple(services, ports, fc.boolean()).map(([found, published, isOfIpv6]) => {
+    const tasks = [...found.values()][0] ?? [];
+    return entranceTable(
       {
         networkId: 'n',
         networkNamespace: 'place',
@@ -51,10 +68,11 @@ const tables: fc.Arbitrary<DispatchTable> = fc.oneof(
         gatewayAddress: '172.18.0.2',
         gatewaySubnet: '172.18.0.0/16',
       },
-      new Map(published.map((port) => [`${port.protocol}-${port.publishedPort}`, [...found.values()][0] ?? []])),
-      [...found.keys()].sort(),
-    ),
-  ),
+      new Map(published.map((port) => [`${port.protocol}-${port.publishedPort}`, isOfIpv6 ? tasks.map(ipv6) : tasks])),
+      [...found.keys()].map((address) => (isOfIpv6 ? ipv6(address) : address)).sort(),
+      isOfIpv6 ? ipv6Entrance : undefined,
+    );
+  }),
   fc
     .integer({ min: 8, max: 30 })
     .map((length) => answerTable('skein', { ...returnPath, interfaceName: 'lo', subnet: `10.0.0.0/${length}` })),
@@ -62,6 +80,12 @@ const tables: fc.Arbitrary<DispatchTable> = fc.oneof(
     hostTable(
       'docker_gwbridge',
       published.map((port) => ({ ...port, address: '172.18.0.2' })),
+    ),
+  ),
+  ports.map((published) =>
+    ipv6HostTable(
+      'docker_gwbridge',
+      published.map((port) => ({ ...port, address: 'fd00:2::2' })),
     ),
   ),
 );

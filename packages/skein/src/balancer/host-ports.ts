@@ -1,19 +1,13 @@
 /** The published ports of this host: those of the mesh lead to its entrance, those of mode `host` to one container. */
-import { hasCode, type NetworkNamespace, type NftObject, writeSysctl } from '@skein/netlink';
+import type { NetworkNamespace } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
-import { ManagedTable } from '../nftables/index.ts';
-import { type DispatchTable, dispatchShape } from './dispatch.ts';
-import { forgetFlows, forgetMoved, forgetUntranslated } from './flows.ts';
+import { forgetFlows } from './flows.ts';
 import { anyAddress } from './port-place.ts';
+import { PortTable } from './port-table.ts';
 import { PortHeldError, type Reservations } from './reservations.ts';
 import { portKey, type ServiceKey } from './service-table.ts';
-import { hostPortsTable, hostTable, type Publication, parsePortKey, serviceOfChain } from './tables.ts';
+import { type Publication, parsePortKey } from './tables.ts';
 import type { HostPort, PortProtocol, PortTarget } from './types.ts';
-
-/** The bridge that leads to the entrance and to the containers (overlay room). */
-const bridge = 'docker_gwbridge';
-/** Lets packets from 127.0.0.1 leave by the bridge, with the bridge's address. */
-const routeLocalnet = `net/ipv4/conf/${bridge}/route_localnet`;
 
 /** Mesh and tasks are one towards plain containers; who of them has a port is told apart here. */
 const owner = 'swarm';
@@ -21,13 +15,21 @@ const owner = 'swarm';
 interface ContainerPorts {
   readonly name: string;
   readonly address: string;
+  readonly ipv6Address: string | undefined;
   readonly ports: readonly HostPort[];
+}
+
+/** Where the mesh's ports lead in IPv6, and which of them; the others are a relay's (ADR 0010). */
+export interface Ipv6Mesh {
+  readonly address: string;
+  readonly ports: ReadonlySet<ServiceKey>;
 }
 
 export class HostPorts implements Disposable {
   readonly #host: NetworkNamespace;
   readonly #logger: Logger;
-  readonly #table: ManagedTable<DispatchTable>;
+  readonly #table: PortTable;
+  readonly #ipv6Table: PortTable;
   readonly #reservations: Reservations;
   /** What is reserved. BOUNDED by the cluster's published ports. */
   readonly #held = new Set<ServiceKey>();
@@ -36,31 +38,36 @@ export class HostPorts implements Disposable {
   /** The mesh's ports, and who else has one of them. BOUNDED by the cluster's published ports. */
   #mesh: { readonly address: string; readonly ports: ReadonlyMap<ServiceKey, string> } | undefined;
   readonly #blocked = new Map<ServiceKey, string>();
+  #ipv6Mesh: Ipv6Mesh | undefined;
+  /** Container ID → target ports at which its servers take IPv6. BOUNDED by the containers of this host. */
+  readonly #takingIpv6 = new Map<string, ReadonlySet<ServiceKey>>();
+  readonly #unwatch: () => void;
   /** What an earlier daemon published and nobody has asked for yet. */
   readonly #adopted: Map<ServiceKey, Publication>;
-  #hasTable: boolean;
-  /** UDP ports → where they lead. BOUNDED as what is reserved. */
-  #datagramPorts: ReadonlyMap<number, Publication> = new Map();
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(host: NetworkNamespace, reservations: Reservations, logger: Logger) {
     this.#host = host;
     this.#logger = logger;
-    this.#table = ManagedTable.open(host, dispatchShape(hostPortsTable));
+    this.#table = new PortTable(host, 'ip', logger);
+    this.#ipv6Table = new PortTable(host, 'ip6', logger);
     this.#reservations = reservations;
-    const present = this.#table.read();
-    this.#hasTable = present.length > 0;
-    this.#adopted = new Map(publicationsOf(present).map((publication) => [keyOf(publication), publication]));
+    this.#adopted = new Map(this.#table.inherited.map((publication) => [keyOf(publication), publication]));
+    this.#unwatch = reservations.onIpv6(() => this.#synchronizeSoon());
   }
 
   /** @param ports the mesh's, with the names of their services; they lead to this address. Resolves when they do. */
-  setMesh(address: string | undefined, ports: ReadonlyMap<ServiceKey, string>): Promise<void> {
+  setMesh(address: string | undefined, ports: ReadonlyMap<ServiceKey, string>, ipv6?: Ipv6Mesh): Promise<void> {
     this.#mesh = address === undefined ? undefined : { address, ports };
+    this.#ipv6Mesh = ipv6;
     return this.#inOrder(() => this.#synchronize());
   }
 
   /** @throws PortHeldError when a port is taken; then none of them is open. */
-  open({ containerId, name, address }: PortTarget, ports: readonly HostPort[]): Promise<readonly HostPort[]> {
+  open(
+    { containerId, name, address, ipv6Address }: PortTarget,
+    ports: readonly HostPort[],
+  ): Promise<readonly HostPort[]> {
     return this.#inOrder(async () => {
       const before = this.#containers.get(containerId);
       const opened: HostPort[] = [];
@@ -75,7 +82,7 @@ export class HostPorts implements Disposable {
         await this.#synchronize();
         throw error;
       }
-      this.#containers.set(containerId, { name, address, ports: opened });
+      this.#containers.set(containerId, { name, address, ipv6Address, ports: opened });
       await this.#synchronize();
       return opened;
     });
@@ -83,11 +90,21 @@ export class HostPorts implements Disposable {
 
   close(containerId: string): Promise<void> {
     const known = this.#containers.get(containerId);
-    if (!this.#containers.delete(containerId)) return Promise.resolve();
+    this.#takingIpv6.delete(containerId);
+    if (known === undefined || !this.#containers.delete(containerId)) return Promise.resolve();
     return this.#inOrder(async () => {
       await this.#synchronize();
-      forgetFlows(this.#host, new Set(known ? [known.address] : []), this.#logger);
+      const { address, ipv6Address } = known;
+      forgetFlows(this.#host, new Set(ipv6Address === undefined ? [address] : [address, ipv6Address]), this.#logger);
     });
+  }
+
+  /** What the container's servers take by IPv6 is led there, the rest is a relay's. @param ports target ports. */
+  setTakingIpv6(containerId: string, ports: ReadonlySet<ServiceKey>): void {
+    const before = this.#takingIpv6.get(containerId) ?? new Set();
+    if (ports.symmetricDifference(before).size === 0) return;
+    this.#takingIpv6.set(containerId, ports);
+    if (this.#containers.has(containerId)) this.#synchronizeSoon();
   }
 
   ports(containerId: string): readonly HostPort[] {
@@ -104,8 +121,9 @@ export class HostPorts implements Disposable {
 
   /** Puts right what others changed, and tries again for ports that others had. */
   repair(): boolean {
-    if (this.#blocked.size > 0) void this.#inOrder(() => this.#synchronize()).catch((error) => this.#report(error));
-    return this.#table.repair();
+    if (this.#blocked.size > 0) this.#synchronizeSoon();
+    const isRepaired = this.#table.repair();
+    return this.#ipv6Table.repair() || isRepaired;
   }
 
   /** Resolves when what is under way has ended. */
@@ -115,12 +133,18 @@ export class HostPorts implements Disposable {
 
   /** Lets go of everything; the rules stay. */
   [Symbol.dispose](): void {
+    this.#unwatch();
     this.#table[Symbol.dispose]();
+    this.#ipv6Table[Symbol.dispose]();
+  }
+
+  #synchronizeSoon(): void {
+    void this.#inOrder(() => this.#synchronize()).catch((error) => this.#report(error));
   }
 
   async #synchronize(): Promise<void> {
     const wanted = new Map<ServiceKey, Publication>();
-    for (const key of this.#mesh?.ports.keys() ?? []) wanted.set(key, this.#toEntrance(key));
+    for (const key of this.#mesh?.ports.keys() ?? []) wanted.set(key, toEntrance(key, this.#mesh?.address ?? ''));
     for (const { address, ports } of this.#containers.values()) {
       for (const port of ports) wanted.set(portKey(port.protocol, port.publishedPort), { ...port, address });
     }
@@ -132,12 +156,24 @@ export class HostPorts implements Disposable {
     for (const key of [...this.#blocked.keys()]) if (!wanted.has(key)) this.#blocked.delete(key);
     for (const key of wanted.keys()) if (!(await this.#hold(key))) wanted.delete(key);
     for (const key of this.#held) if (!wanted.has(key)) this.#release(key);
-    this.#apply([...wanted.values()]);
+    this.#table.apply([...wanted.values()]);
+    this.#ipv6Table.apply(this.#ipv6Publications());
   }
 
-  #toEntrance(key: ServiceKey): Publication {
-    const { protocol, port } = parsePortKey(key);
-    return { protocol, publishedPort: port, address: this.#mesh?.address ?? '', targetPort: port };
+  /** Of what is held, and is ours at addresses of IPv6 as well. */
+  #ipv6Publications(): Publication[] {
+    const { address: entrance, ports: led } = this.#ipv6Mesh ?? { address: '', ports: new Set<ServiceKey>() };
+    const ofMesh = [...led].filter((key) => this.#mesh?.ports.has(key)).map((key) => toEntrance(key, entrance));
+    const ofContainers = [...this.#containers].flatMap(([containerId, { ipv6Address: address, ports }]) => {
+      const taking = this.#takingIpv6.get(containerId);
+      if (address === undefined || taking === undefined) return [];
+      const taken = ports.filter(({ protocol, targetPort }) => taking.has(portKey(protocol, targetPort)));
+      return taken.map((port) => ({ ...port, address }));
+    });
+    return [...ofMesh, ...ofContainers].filter(({ protocol, publishedPort: port }) => {
+      const isHeld = this.#held.has(portKey(protocol, port)) && !this.#blocked.has(portKey(protocol, port));
+      return isHeld && this.#reservations.holdsIpv6({ protocol, address: anyAddress, port });
+    });
   }
 
   /** @returns whether the port is ours; if not, its holder is logged once. */
@@ -164,33 +200,6 @@ export class HostPorts implements Disposable {
   #release(key: ServiceKey): void {
     this.#reservations.release({ ...parsePortKey(key), address: anyAddress });
     this.#held.delete(key);
-  }
-
-  #apply(publications: readonly Publication[]): void {
-    const before = this.#datagramPorts;
-    const datagrams = publications.filter(({ protocol }) => protocol === 'udp');
-    this.#datagramPorts = new Map(datagrams.map((publication) => [publication.publishedPort, publication]));
-    this.#applyTable(publications);
-    const added = new Set(this.#datagramPorts.keys()).difference(new Set(before.keys()));
-    forgetUntranslated(this.#host, added, this.#logger);
-    const moved = [...before].filter(([port, publication]) => !isSame(publication, this.#datagramPorts.get(port)));
-    forgetMoved(this.#host, new Map(moved.map(([port, { address }]) => [port, new Set([address])])), this.#logger);
-  }
-
-  #applyTable(publications: readonly Publication[]): void {
-    if (publications.length === 0) {
-      if (this.#hasTable) this.#table.remove();
-      this.#hasTable = false;
-      return;
-    }
-    try {
-      writeSysctl(this.#host, routeLocalnet, 1);
-    } catch (error) {
-      // Without the bridge nothing can be reached anyway; it comes with the next change.
-      if (!hasCode(error, 'ENOENT')) throw error;
-    }
-    this.#hasTable = true;
-    this.#table.apply(hostTable(bridge, publications));
   }
 
   /** @returns who of this swarm uses the port, besides the container. */
@@ -226,20 +235,9 @@ export class HostPorts implements Disposable {
   }
 }
 
-const isSame = (one: Publication, other: Publication | undefined): boolean =>
-  one.address === other?.address && one.targetPort === other.targetPort;
-const keyOf = ({ protocol, publishedPort }: Publication): ServiceKey => portKey(protocol, publishedPort);
-
-function publicationsOf(objects: readonly NftObject[]): Publication[] {
-  return objects.flatMap((object) => {
-    const key = 'rule' in object ? serviceOfChain(object.rule.chain) : undefined;
-    if (!('rule' in object) || key === undefined) return [];
-    const { protocol, port: publishedPort } = parsePortKey(key);
-    return object.rule.expr.flatMap(({ dnat }) => {
-      const { addr, port } = (dnat ?? {}) as { addr?: unknown; port?: unknown };
-      return typeof addr === 'string' && typeof port === 'number'
-        ? [{ protocol, publishedPort, address: addr, targetPort: port }]
-        : [];
-    });
-  });
+function toEntrance(key: ServiceKey, address: string): Publication {
+  const { protocol, port } = parsePortKey(key);
+  return { protocol, publishedPort: port, address, targetPort: port };
 }
+
+const keyOf = ({ protocol, publishedPort }: Publication): ServiceKey => portKey(protocol, publishedPort);

@@ -77,6 +77,7 @@ class ConnectionRelay implements Ipv6Relay {
     try {
       const server = await connectTcpIn(this.#host, { ...this.#to, timeoutMs: connectTimeoutMs });
       this.#watch(server);
+      if (client.destroyed) return void server.destroy();
       // The one end's last word is not the other's.
       const end = (error: unknown): void => {
         if (error) for (const socket of [client, server]) socket.destroy();

@@ -16,7 +16,7 @@ import { macOfAddress } from '../overlay/index.ts';
 import { createLoadBalancer } from './balancer.ts';
 import { greeting, networkId, TestSegment, ToldGossip } from './testing.ts';
 import { sendInit } from './testing-sctp.ts';
-import type { LoadBalancer } from './types.ts';
+import type { IngressEntrance, IngressTarget, LoadBalancer, ReturnPathSpec } from './types.ts';
 
 const subnet = '10.88.0.0/24';
 const [targetPort, publishedPort] = [8000, 8888];
@@ -24,10 +24,17 @@ const ports = (['tcp', 'udp', 'sctp'] as const).map((protocol) => ({ protocol, t
 const client = '192.0.2.9';
 const hosts = { asked: '192.0.2.1', running: '172.28.9.1' };
 const taskAddress = '10.88.0.11';
+const six = {
+  client: 'fd00:6::9',
+  host: 'fd00:6::1',
+  entrance: 'fd00:88::4',
+  task: 'fd00:88::11',
+  taskGateway: 'fd00:29::2',
+} as const;
 const wait = { tries: 100, ms: 50 };
 
 /** A client outside, a host with the entrance, and a task that is on another host: only the ingress network joins them. */
-async function scene(name: string): Promise<{ segment: TestSegment; gossip: ToldGossip; balancer: LoadBalancer }> {
+async function scene(name: string, more: SceneParts = {}): Promise<Scene> {
   const segment = new TestSegment(name);
   segment.alone('host');
   addBridge(segment.get('host'), 'docker_gwbridge', '172.28.0.1');
@@ -44,15 +51,35 @@ async function scene(name: string): Promise<{ segment: TestSegment; gossip: Told
   // As on a host that forgives no other way back.
   for (const link of ['all', 'eth0', 'eth1']) writeSysctl(task, `net/ipv4/conf/${link}/rp_filter`, 1);
   const gossip = new ToldGossip();
-  return { segment, gossip, balancer: startBalancer(segment, gossip) };
+  const told: string[] = [];
+  more.prepare?.(segment);
+  return { segment, gossip, told, balancer: startBalancer(segment, gossip, { ...more, told }) };
+}
+
+interface Scene {
+  readonly segment: TestSegment;
+  readonly gossip: ToldGossip;
+  readonly balancer: LoadBalancer;
+  /** What the balancer called for. */
+  readonly told: string[];
+}
+
+/** What a scene has besides. */
+interface SceneParts {
+  readonly prepare?: (segment: TestSegment) => void;
+  readonly ingress?: Partial<IngressTarget>;
+  readonly returnPath?: Partial<ReturnPathSpec>;
+  readonly entrance?: Partial<IngressEntrance>;
+  readonly told?: string[];
 }
 
 /** A daemon's balancer, on the host that is asked and on the one where the task runs. */
-function startBalancer(segment: TestSegment, gossip: ToldGossip): LoadBalancer {
+function startBalancer(segment: TestSegment, gossip: ToldGossip, more: SceneParts = {}): LoadBalancer {
   const balancer = createLoadBalancer({
     logger: silentLogger(),
     hostNamespace: segment.get('host'),
     auditIntervalMs: 50,
+    listenersIntervalMs: 50,
   });
   balancer.joinCluster(gossip.asNetworkDB());
   balancer.attach({
@@ -62,8 +89,10 @@ function startBalancer(segment: TestSegment, gossip: ToldGossip): LoadBalancer {
     ingress: {
       address: taskAddress,
       ports,
-      returnPath: { interfaceName: 'eth0', subnet, gatewayAddress: '172.28.9.2' },
+      returnPath: { interfaceName: 'eth0', subnet, gatewayAddress: '172.28.9.2', ...more.returnPath },
+      ...more.ingress,
     },
+    onIpv6: () => void more.told?.push('IPv6'),
   });
   balancer.setEntrance({
     networkId,
@@ -72,6 +101,7 @@ function startBalancer(segment: TestSegment, gossip: ToldGossip): LoadBalancer {
     loadBalancerAddress: '10.88.0.4',
     gatewayAddress: '172.28.0.2',
     gatewaySubnet: '172.28.0.0/24',
+    ...more.entrance,
   });
   return balancer;
 }
@@ -88,9 +118,9 @@ function addIpv6(namespace: NetworkNamespace, link: string, address: string): vo
   route.addresses.add({ index, address, prefixLength: 64, skipDuplicateDetection: true });
 }
 
-function defaultRoute(namespace: NetworkNamespace, gateway: string): void {
+function defaultRoute(namespace: NetworkNamespace, gateway: string, destination = '0.0.0.0/0'): void {
   using route = RouteSocket.open(namespace);
-  route.routes.add({ destination: '0.0.0.0/0', gateway });
+  route.routes.add({ destination, gateway });
 }
 
 /** As on any host with a firewall: without a rule that asks for it the kernel tracks nothing. */
@@ -300,6 +330,98 @@ test('clients of IPv6 reach a published port at the addresses of the host, over 
     await sleep(wait.ms);
   }
   assert.equal(await greeting(outside, 'fd00:6::1', publishedPort), 'ECONNREFUSED');
+});
+
+/** The same scene with IPv6 on every link; the task's servers may take it or not. */
+async function ipv6Scene(name: string): Promise<Awaited<ReturnType<typeof scene>>> {
+  const all = await scene(name, {
+    ingress: { ipv6Address: six.task },
+    returnPath: { ipv6: { subnet: 'fd00:88::/64', gatewayAddress: six.taskGateway } },
+    entrance: {
+      ipv6: { loadBalancerAddress: six.entrance, gatewayAddress: 'fd00:28::2', gatewaySubnet: 'fd00:28::/64' },
+    },
+    prepare: (segment) => {
+      for (const [namespace, link, address] of [
+        ['outside', 'eth0', six.client],
+        ['host', 'lan', six.host],
+        ['host', 'docker_gwbridge', 'fd00:28::1'],
+        ['entrance', 'eth0', six.entrance],
+        ['entrance', 'eth1', 'fd00:28::2'],
+        ['task', 'eth0', six.task],
+        ['task', 'eth1', six.taskGateway],
+        ['other-host', 'docker_gwbridge', 'fd00:29::1'],
+      ] as const)
+        addIpv6(segment.get(namespace), link, address);
+      defaultRoute(segment.get('outside'), six.host, '::/0');
+      defaultRoute(segment.get('entrance'), 'fd00:28::1', '::/0');
+      defaultRoute(segment.get('task'), 'fd00:29::1', '::/0');
+      writeSysctl(segment.get('host'), 'net.ipv6.conf.all.forwarding', 1);
+    },
+  });
+  return all;
+}
+
+test('clients of IPv6 are led to a task whose servers take it, with their addresses; to others by the relay', async () => {
+  const all = await ipv6Scene('native');
+  await using segment = all.segment;
+  await using balancer = all.balancer;
+  await publish(all, true);
+  const [outside, host] = [segment.get('outside'), segment.get('host')];
+  assert.equal(await greeting(outside, six.host, publishedPort), 'task 10.88.0.4', 'a server of IPv4 only');
+  assert.equal(balancer.takesIpv6('task'), false);
+  await using _server = await segment.serveAt('task', '::', targetPort);
+  const datagrams = await udpSocketIn(segment.get('task'), { address: '::', port: targetPort });
+  datagrams.on('message', (_data, { address, port }) => datagrams.send(address, port, address));
+  await using _datagrams = { [Symbol.asyncDispose]: async () => void datagrams.close() };
+  await using _ipv4 = await sayWhoAsks(segment.get('task'));
+  for (let tries = 0; tries < wait.tries && all.told.length === 0; tries++) await sleep(20);
+  assert.deepEqual([all.told, balancer.takesIpv6('task')], [['IPv6'], true], 'whoever tells of the task is told');
+  const ingressPorts = ports.map((each) => ({ ...each, name: '' }));
+  const record = { virtualIp: '', ingressPorts, returnsToEntrance: true, endpointIpv6: six.task };
+  all.gossip.tellPeer(taskAddress, six.task);
+  all.gossip.tell(taskAddress, record);
+  await hear(outside, `task ${six.client}`);
+  assert.equal(await ask(outside, six.client, 0, six.host), six.client);
+  assert.equal(await greeting(host, six.host, publishedPort), `task ${six.host}`, 'the host by its own address');
+  assert.equal(await greeting(host, '::1', publishedPort), 'task 10.88.0.4', 'localhost as the node');
+  assert.equal(await greeting(outside, hosts.asked, publishedPort), `task ${client}`, 'IPv4 as before');
+  all.gossip.tell(taskAddress, { ...record, returnsToEntrance: false });
+  await hear(outside, `task ${six.entrance}`);
+  all.gossip.tell('10.88.0.12', { virtualIp: '', ingressPorts });
+  await hear(outside, 'task 10.88.0.4');
+});
+
+/** Asks the host by IPv6 until that is the answer. */
+async function hear(from: NetworkNamespace, what: string): Promise<void> {
+  let heard = '';
+  for (const deadline = Date.now() + 10_000; heard !== what && Date.now() < deadline; ) {
+    heard = await greeting(from, six.host, publishedPort);
+    if (heard !== what) await sleep(20);
+  }
+  assert.equal(heard, what);
+}
+
+test('a port of mode host leads clients of IPv6 to a container whose server takes it, and follows it', async () => {
+  const all = await ipv6Scene('host6');
+  await using segment = all.segment;
+  await using balancer = all.balancer;
+  defaultRoute(segment.add('own', '172.28.0.7', 'host', 'eth0', 'docker_gwbridge'), '172.28.0.1');
+  addIpv6(segment.get('own'), 'eth0', 'fd00:28::7');
+  defaultRoute(segment.get('own'), 'fd00:28::1', '::/0');
+  balancer.attach({ containerId: 'own', networkNamespace: segment.path('own'), networks: [] });
+  const target = { containerId: 'own', name: 'task own', address: '172.28.0.7', ipv6Address: 'fd00:28::7' };
+  await balancer.openPorts(target, [{ protocol: 'tcp', targetPort, publishedPort }]);
+  const outside = segment.get('outside');
+  {
+    await using _ipv4 = await segment.serveAt('own', '0.0.0.0', targetPort);
+    await hear(outside, 'own 172.28.0.1');
+  }
+  await using _ipv6 = await segment.serveAt('own', '::', targetPort);
+  await hear(outside, `own ${six.client}`);
+  balancer.closePorts('own');
+  await hear(outside, 'ECONNREFUSED');
+  using nft = Nftables.open(segment.get('host'));
+  assert.deepEqual(nft.list({ family: 'ip6', name: 'skein-ports' }), [], 'no table is left');
 });
 
 test('a new daemon goes on leaving clients their addresses, before it has heard of anybody', async () => {

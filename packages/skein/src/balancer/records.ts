@@ -31,10 +31,9 @@ export function backendOf(record: EndpointRecord): BackendRecord | undefined {
 /** @returns the same task behind its service's virtual IP of IPv6; undefined when it has no such address. */
 export function ipv6BackendOf(record: EndpointRecord): BackendRecord | undefined {
   const address = ipv6Of(record.endpointIpv6);
-  if (backendOf(record) === undefined || address === undefined) return undefined;
-  const virtualIp = ipv6Of(record.virtualIpv6) ?? '';
-  const { serviceName, serviceDisabled: isDisabled } = record;
-  return { virtualIp, address, ports: [], isDisabled, serviceName, returnsToEntrance: false };
+  const ofIpv4 = backendOf(record);
+  if (ofIpv4 === undefined || address === undefined) return undefined;
+  return { ...ofIpv4, virtualIp: ipv6Of(record.virtualIpv6) ?? '', address };
 }
 
 function ipv6Of(text: string): string | undefined {

@@ -13,9 +13,12 @@ import type { ReturnPathSpec } from './types.ts';
 /** Of our own choice: 'SK' in ASCII, and in front of the main table's rule. */
 const routingTable = 0x534b;
 const rulePriority = 100;
-/** No node has it: it is never asked for, as its MAC is written down. Of the link-local addresses, RFC 3927. */
-const anyEntrance = '169.254.0.1';
-const everywhere = '0.0.0.0/0';
+/**
+ * The gateways that no node is: they are never asked for, as their MAC is written down. Of the link-local addresses, RFC
+ * 3927 and RFC 4291.
+ */
+const ipv4Way = { family: 'ipv4', everywhere: '0.0.0.0/0', anyEntrance: '169.254.0.1' } as const;
+const ipv6Way = { family: 'ipv6', everywhere: '::/0', anyEntrance: 'fe80::534b' } as const;
 
 export class ReturnPath implements Disposable {
   readonly #table: ManagedTable<DispatchTable>;
@@ -26,7 +29,8 @@ export class ReturnPath implements Disposable {
 
   /** Makes what is not there yet. @throws when this kernel cannot: before Linux 5.16 frames are not changed on their way out. */
   static open(namespace: NetworkNamespace, spec: ReturnPathSpec): ReturnPath {
-    ensureRoute(namespace, spec);
+    ensureRoute(namespace, spec, ipv4Way);
+    if (spec.ipv6 !== undefined) ensureRoute(namespace, spec, ipv6Way);
     // Questions are tested for whether an answer would leave by the same way; and what a socket sends first is routed so, too.
     writeSetting(namespace, `net/ipv4/conf/${spec.interfaceName}/src_valid_mark`);
     writeSetting(namespace, 'net/ipv4/tcp_fwmark_accept');
@@ -51,7 +55,11 @@ export class ReturnPath implements Disposable {
   }
 }
 
-function ensureRoute(namespace: NetworkNamespace, { interfaceName, subnet }: ReturnPathSpec): void {
+function ensureRoute(
+  namespace: NetworkNamespace,
+  { interfaceName, subnet }: ReturnPathSpec,
+  { family, everywhere, anyEntrance }: typeof ipv4Way | typeof ipv6Way,
+): void {
   using route = RouteSocket.open(namespace);
   const link = route.links.get(interfaceName);
   if (link === undefined) throw new Error(`no interface ${interfaceName} on the ingress network`);
@@ -63,9 +71,9 @@ function ensureRoute(namespace: NetworkNamespace, { interfaceName, subnet }: Ret
     onLink: true,
     table: routingTable,
   });
-  const rule: Rule = { family: 'ipv4', priority: rulePriority, table: routingTable, ...entranceMarks(subnet) };
+  const rule: Rule = { family, priority: rulePriority, table: routingTable, ...entranceMarks(subnet) };
   const isThere = route.rules
-    .list({ family: 'ipv4' })
+    .list({ family })
     .some(({ table, mark, mask }) => table === routingTable && mark === rule.mark && mask === rule.mask);
   if (!isThere) route.rules.add(rule);
 }

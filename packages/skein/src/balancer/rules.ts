@@ -47,22 +47,32 @@ export type AddressFamily = 'ip' | 'ip6';
 export const addressType = { ip: 'ipv4_addr', ip6: 'ipv6_addr' } as const;
 const icmpType = { ip: 'icmp', ip6: 'icmpv6' } as const;
 
-const destination = payload('ip', 'daddr');
+/** The family of the tables in which an address, or a subnet, stands. */
+const familyOfText = (text: string): AddressFamily => (text.includes(':') ? 'ip6' : 'ip');
 export const incoming = (name: string): NftStatement => equals({ meta: { key: 'iifname' } }, name);
 export const incomingOther = (name: string): NftStatement => compare('!=', { meta: { key: 'iifname' } }, name);
 export const outgoing = (name: string): NftStatement => equals({ meta: { key: 'oifname' } }, name);
-export const toAddress = (address: string): NftStatement => equals(destination, address);
+export const toAddress = (address: string): NftStatement => equals(payload(familyOfText(address), 'daddr'), address);
 const loopback = { prefix: { addr: '127.0.0.0', len: 8 } };
-export const toLoopback = equals(destination, loopback);
+export const toLoopback = equals(payload('ip', 'daddr'), loopback);
 export const fromLoopback = equals(payload('ip', 'saddr'), loopback);
 export const toThisHost = equals({ fib: { result: 'type', flags: ['daddr'] } }, 'local');
 /** @param subnet in CIDR notation. */
 export const fromSubnet = (subnet: string, op: '==' | '!=' = '=='): NftStatement => {
   const { network, length } = Prefix.parse(subnet);
-  return compare(op, payload('ip', 'saddr'), { prefix: { addr: network, len: length } });
+  return compare(op, payload(familyOfText(network), 'saddr'), { prefix: { addr: network, len: length } });
 };
 export const isTranslated = isIn('status', 'dnat');
-export const isPing = equals({ meta: { key: 'l4proto' } }, 'icmp');
+/**
+ * In IPv6 neither ::1 nor a link-local client (RFC 4291) is known beyond its link: what these send is not led elsewhere,
+ * and comes to the socket that holds the port (ipv6-relay.ts).
+ */
+export const beyondLink: readonly NftStatement[] = [
+  fromSubnet('fe80::/10', '!='),
+  compare('!=', payload('ip6', 'daddr'), '::1'),
+];
+export const isControl = (family: AddressFamily): NftStatement =>
+  equals({ meta: { key: 'l4proto' } }, family === 'ip' ? 'icmp' : 'ipv6-icmp');
 export const isNew = isIn('state', 'new');
 export const transport = (protocol: PortProtocol | readonly PortProtocol[]): NftStatement =>
   equals({ meta: { key: 'l4proto' } }, typeof protocol === 'string' ? protocol : { set: protocol });

@@ -1,4 +1,5 @@
 /** What each table of this room should be: in a client's namespace, at the mesh's entrance, on the host. Pure. */
+import { isIPv6 } from 'node:net';
 import type { Branch, DispatchTable, TableName } from './dispatch.ts';
 import { markAnswer, markConnection, markPacket } from './entrance-mark.ts';
 import {
@@ -7,6 +8,7 @@ import {
   addressType,
   BaseBuilder,
   balance,
+  beyondLink,
   dispatchByAddress,
   dispatchByPort,
   drop,
@@ -14,8 +16,8 @@ import {
   fromSubnet,
   incoming,
   incomingOther,
+  isControl,
   isNew,
-  isPing,
   isTranslated,
   leadTo,
   masquerade,
@@ -34,13 +36,14 @@ import {
   transport,
 } from './rules.ts';
 import { portKey, type ServiceKey } from './service-table.ts';
-import type { IngressEntrance, IngressTarget, PortProtocol, ReturnPathSpec } from './types.ts';
+import type { EntranceAddresses, IngressEntrance, IngressTarget, PortProtocol, ReturnPathSpec } from './types.ts';
 
 /** In containers and at the entrance. The host's own `skein` is the overlay room's. */
 export const namespaceTable: TableName = { family: 'ip', name: 'skein' };
 /** In containers on a network with IPv6. */
 export const ipv6NamespaceTable: TableName = { family: 'ip6', name: 'skein' };
 export const hostPortsTable: TableName = { family: 'ip', name: 'skein-ports' };
+export const ipv6HostPortsTable: TableName = { family: 'ip6', name: 'skein-ports' };
 const servicesMap = 'services';
 /** Virtual IPs without a task. */
 const refusedMap = 'refused';
@@ -59,10 +62,10 @@ export function serviceOfChain(chain: string): ServiceKey | undefined {
 /** nft's language has no colons in names, and people read and write tables in it. */
 const chainOfAddress = (kind: string, address: string): string => `${kind}-${address.replaceAll(':', '_')}`;
 
-const returningChain = (address: string): string => `returning-${address}`;
+const returningChain = (address: string): string => chainOfAddress('returning', address);
 /** @returns the address of the task that the chain is for; undefined for other chains. */
 export function returningOfChain(chain: string): string | undefined {
-  return /^returning-(.+)$/.exec(chain)?.[1];
+  return /^returning-(.+)$/.exec(chain)?.[1]?.replaceAll('_', ':');
 }
 
 const translation = (hook: 'prerouting' | 'output') => ({ type: 'nat', hook, prio: priority.destinationNat }) as const;
@@ -78,16 +81,20 @@ export function clientTable(
   ingress: IngressTarget | undefined,
 ): DispatchTable {
   const { base, branches } = virtualIps('ip', containerId, services);
-  if (ingress !== undefined) addIngress(base, branches, ingress);
+  if (ingress !== undefined) addIngress(base, branches, ingress, ingress.address, ingress.returnPath);
   return { ...namespaceTable, base: base.objects, branches };
 }
 
-/** The same for what it sends to virtual IPs of IPv6. */
+/** The same for IPv6. */
 export function ipv6ClientTable(
   containerId: string,
   services: ReadonlyMap<ServiceKey, readonly string[]>,
+  ingress: IngressTarget | undefined,
 ): DispatchTable {
   const { base, branches } = virtualIps('ip6', containerId, services);
+  if (ingress?.ipv6Address !== undefined) {
+    addIngress(base, branches, ingress, ingress.ipv6Address, ipv6ReturnPath(ingress.returnPath));
+  }
   return { ...ipv6NamespaceTable, base: base.objects, branches };
 }
 
@@ -113,11 +120,19 @@ function virtualIps(
   return { base, branches };
 }
 
+const ipv6ReturnPath = (path: ReturnPathSpec | undefined): ReturnPathSpec | undefined =>
+  path?.ipv6 && { ...path, ...path.ipv6 };
+
 /** Published to target port; on the ingress network nothing but target ports can be reached. */
-function addIngress(base: BaseBuilder, branches: Map<string, Branch>, ingress: IngressTarget): void {
-  const { address, ports, returnPath } = ingress;
+function addIngress(
+  base: BaseBuilder,
+  branches: Map<string, Branch>,
+  { ports, returnPath: whole }: IngressTarget,
+  address: string,
+  returnPath: ReturnPathSpec | undefined,
+): void {
   const here = toAddress(address);
-  if (returnPath !== undefined) addReturnPath(base, returnPath);
+  if (returnPath !== undefined && whole !== undefined) addReturnPath(base, returnPath, whole.subnet);
   const targets = [...new Map(ports.map((port) => [portKey(port.protocol, port.targetPort), port])).values()];
   base
     .dispatch(portsMap, portKeyType)
@@ -129,7 +144,8 @@ function addIngress(base: BaseBuilder, branches: Map<string, Branch>, ingress: I
       [here, transport(protocols), isNew, drop],
     );
   for (const { protocol, publishedPort, targetPort } of ports) {
-    const rules = [redirectTo(protocol, targetPort)];
+    // In IPv6 a link has several addresses: it is said which.
+    const rules = isIPv6(address) ? [leadTo(address, protocol, targetPort)] : [redirectTo(protocol, targetPort)];
     // A datagram's answer bears the address of the way out: so that is where the question must go.
     if (returnPath !== undefined && protocol === 'udp') {
       rules.unshift([fromSubnet(returnPath.subnet, '!='), ...leadTo(returnPath.gatewayAddress, protocol, targetPort)]);
@@ -142,14 +158,17 @@ function addIngress(base: BaseBuilder, branches: Map<string, Branch>, ingress: I
   }
 }
 
-/** What comes from another network over the ingress network is a client of an entrance, and is answered to that. */
-function addReturnPath(base: BaseBuilder, { interfaceName, subnet }: ReturnPathSpec): void {
+/**
+ * What comes from another network over the ingress network is a client of an entrance, and is answered to that.
+ * @param marks the ingress network's subnet of IPv4, by which entrances are told apart in both families.
+ */
+function addReturnPath(base: BaseBuilder, { interfaceName, subnet }: ReturnPathSpec, marks: string): void {
   const asked = [incoming(interfaceName), fromSubnet(subnet, '!=')];
   const before = { type: 'filter', hook: 'prerouting' } as const;
   base
     .chain('questions', { ...before, prio: priority.raw }, [...asked, ...markPacket])
     .chain('connections', { ...before, prio: priority.mangle }, [...asked, isNew, markConnection])
-    .chain('answers', { type: 'route', hook: 'output', prio: priority.mangle }, markAnswer(subnet));
+    .chain('answers', { type: 'route', hook: 'output', prio: priority.mangle }, markAnswer(marks));
 }
 
 /**
@@ -159,28 +178,32 @@ function addReturnPath(base: BaseBuilder, { interfaceName, subnet }: ReturnPathS
  * node, its 127.0.0.1) come in that name, too: it tells the node.
  */
 export function entranceTable(
-  { networkNamespace, ingressInterface, loadBalancerAddress, gatewaySubnet }: IngressEntrance,
+  { networkNamespace, ingressInterface, ...ipv4 }: IngressEntrance,
   ports: ReadonlyMap<ServiceKey, readonly string[]>,
   returning: readonly string[],
+  addresses: EntranceAddresses = ipv4,
 ): DispatchTable {
+  const { loadBalancerAddress, gatewaySubnet } = addresses;
+  const table = isIPv6(loadBalancerAddress) ? ipv6NamespaceTable : namespaceTable;
+  const family = isIPv6(loadBalancerAddress) ? 'ip6' : 'ip';
   const asNode = sourceTranslation(loadBalancerAddress);
-  const base = new BaseBuilder(namespaceTable)
+  const base = new BaseBuilder(table)
     .dispatch(portsMap, portKeyType)
-    .dispatch(returningMap, 'ipv4_addr')
+    .dispatch(returningMap, addressType[family])
     .chain('prerouting', translation('prerouting'), [toThisHost, dispatchByPort(portsMap)])
     .chain('forward', { type: 'filter', hook: 'forward', prio: priority.filter }, [isTranslated, accept], [drop])
     // A port without a task. What is refused here is no flow, so that the next packet may find one.
     .chain(
       'input',
       { type: 'filter', hook: 'input', prio: priority.filter },
-      [isPing, accept],
-      ...refuse('ip').map((rule) => [incomingOther(ingressInterface), isNew, ...rule]),
+      [isControl(family), accept],
+      ...refuse(family).map((rule) => [incomingOther(ingressInterface), isNew, ...rule]),
     )
     .chain(
       'postrouting',
       sourceNat,
       [outgoing(ingressInterface), fromSubnet(gatewaySubnet), asNode],
-      [outgoing(ingressInterface), dispatchByAddress(returningMap)],
+      [outgoing(ingressInterface), dispatchByAddress(returningMap, family)],
       [outgoing(ingressInterface), asNode],
     );
   const place = placeOf(networkNamespace);
@@ -195,7 +218,7 @@ export function entranceTable(
     const key = portElement(protocol, port);
     branches.set(portChain(protocol, port), { map: portsMap, key, rules: balance(tasks, place) });
   }
-  return { ...namespaceTable, base: base.objects, branches };
+  return { ...table, base: base.objects, branches };
 }
 
 /** A port of this host: to which address it leads, and to which port there. */
@@ -211,12 +234,13 @@ export interface Publication {
  * containers, lead over `bridge` to the entrance or to a container.
  */
 export function hostTable(bridge: string, publications: Iterable<Publication>): DispatchTable {
+  const led = [toThisHost, dispatchByPort(portsMap)];
   const base = new BaseBuilder(hostPortsTable)
     .dispatch(portsMap, portKeyType)
     // route_localnet opens 127.0.0.0/8 to the bridge, and destinations are translated before the kernel finds fault.
     .chain('early', { type: 'filter', hook: 'prerouting', prio: priority.raw }, [incomingOther('lo'), toLoopback, drop])
-    .chain('prerouting', translation('prerouting'), [toThisHost, dispatchByPort(portsMap)])
-    .chain('output', translation('output'), [toThisHost, dispatchByPort(portsMap)])
+    .chain('prerouting', translation('prerouting'), led)
+    .chain('output', translation('output'), led)
     .chain(
       'postrouting',
       sourceNat,
@@ -224,6 +248,21 @@ export function hostTable(bridge: string, publications: Iterable<Publication>): 
       [outgoing(bridge), fromLoopback, masquerade],
       [incoming(bridge), outgoing(bridge), isTranslated, masquerade],
     );
+  return { ...hostPortsTable, base: base.objects, branches: publicationBranches(publications) };
+}
+
+/** The same for IPv6, but for ::1. */
+export function ipv6HostTable(bridge: string, publications: Iterable<Publication>): DispatchTable {
+  const led = [toThisHost, ...beyondLink, dispatchByPort(portsMap)];
+  const base = new BaseBuilder(ipv6HostPortsTable)
+    .dispatch(portsMap, portKeyType)
+    .chain('prerouting', translation('prerouting'), led)
+    .chain('output', translation('output'), led)
+    .chain('postrouting', sourceNat, [incoming(bridge), outgoing(bridge), isTranslated, masquerade]);
+  return { ...ipv6HostPortsTable, base: base.objects, branches: publicationBranches(publications) };
+}
+
+function publicationBranches(publications: Iterable<Publication>): Map<string, Branch> {
   const branches = new Map<string, Branch>();
   for (const { protocol, publishedPort, address, targetPort } of publications) {
     const rules = [leadTo(address, protocol, targetPort)];
@@ -233,7 +272,7 @@ export function hostTable(bridge: string, publications: Iterable<Publication>): 
       rules,
     });
   }
-  return { ...hostPortsTable, base: base.objects, branches };
+  return branches;
 }
 
 export const isVirtualIp = (service: ServiceKey): boolean => !service.includes('-');

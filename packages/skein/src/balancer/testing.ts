@@ -29,14 +29,15 @@ export class ToldGossip {
   }
 
   /** The way to a task is known. */
-  tellPeer(address: string): void {
-    const value = toBinary(PeerRecordSchema, create(PeerRecordSchema, { endpointIp: `${address}/24` }));
+  tellPeer(address: string, ipv6?: string): void {
+    const endpointIpv6 = ipv6 === undefined ? '' : `${ipv6}/64`;
+    const value = toBinary(PeerRecordSchema, create(PeerRecordSchema, { endpointIp: `${address}/24`, endpointIpv6 }));
     this.#emit({ type: 'update', table: peerTable, networkId, key: address, value, owner: 'other' });
   }
 
   /** A task's record comes or changes, and the way to it. */
   tell(address: string, endpoint: Partial<PublishedEndpoint> = {}, isDisabled = false): void {
-    if (endpoint.id === undefined) this.tellPeer(address);
+    if (endpoint.id === undefined) this.tellPeer(address, endpoint.endpointIpv6);
     const value = encodeRecord(
       recordOf(
         {
@@ -116,17 +117,25 @@ export class TestSegment implements AsyncDisposable {
 
   /** A namespace with a TCP server that says its name and the client's address, and then echoes. */
   async serve(name: string, address: string, port: number): Promise<void> {
-    const server = await tcpServerIn(this.add(name, address), { address: '0.0.0.0', port }, (connection) => {
+    this.add(name, address);
+    this.#servers.use(await this.serveAt(name, '0.0.0.0', port));
+  }
+
+  /** The same server in a namespace that is there, at an address of its own. */
+  async serveAt(name: string, address: string, port: number): Promise<AsyncDisposable> {
+    const server = await tcpServerIn(this.get(name), { address, port }, (connection) => {
       connection.on('error', () => undefined);
       connection.write(`${name} ${connection.remoteAddress}`);
       connection.pipe(connection);
     });
     const connections = new Set<{ destroy(): void }>();
     server.on('connection', (connection) => connections.add(connection));
-    this.#servers.defer(() => {
-      for (const connection of connections) connection.destroy();
-      server.close();
-    });
+    return {
+      [Symbol.asyncDispose]: async () => {
+        for (const connection of connections) connection.destroy();
+        server.close();
+      },
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -150,9 +159,8 @@ export async function greeting(from: NetworkNamespace, address: string, port: nu
   try {
     const connection = await connectTcpIn(from, { address, port, timeoutMs: 1500 });
     connection.on('error', () => undefined);
-    const [data] = (await once(connection, 'data', { signal: AbortSignal.timeout(2000) })) as [Buffer];
-    connection.destroy();
-    return data.toString();
+    const data = once(connection, 'data', { signal: AbortSignal.timeout(2000) }) as Promise<[Buffer]>;
+    return String((await data.finally(() => connection.destroy()))[0]);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? String(error);
   }

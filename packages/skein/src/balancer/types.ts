@@ -17,11 +17,15 @@ export interface BalancedClient {
   readonly networks: readonly { readonly id: string; readonly subnets: readonly string[] }[];
   /** Its endpoint on the ingress network, where the mesh sends what came for the published ports. */
   readonly ingress?: IngressTarget | undefined;
+  /** Called when `takesIpv6` has another answer. */
+  readonly onIpv6?: (() => void) | undefined;
 }
 
 export interface IngressTarget {
   /** Plain address of the endpoint. */
   readonly address: string;
+  /** Plain address of IPv6, if it has one. */
+  readonly ipv6Address?: string | undefined;
   readonly ports: readonly IngressPort[];
   /** What lets the task see its clients' addresses; undefined: every entrance puts its own there. */
   readonly returnPath?: ReturnPathSpec | undefined;
@@ -34,6 +38,8 @@ export interface ReturnPathSpec {
   readonly subnet: string;
   /** The container's plain address on docker_gwbridge, which its datagrams to the outside bear. */
   readonly gatewayAddress: string;
+  /** The same of IPv6, for a task that has it on both networks. */
+  readonly ipv6?: { readonly subnet: string; readonly gatewayAddress: string } | undefined;
 }
 
 export interface IngressPort {
@@ -53,7 +59,12 @@ export interface IngressEntrance {
   /** Its plain address on docker_gwbridge, and that network's subnet in CIDR notation. */
   readonly gatewayAddress: string;
   readonly gatewaySubnet: string;
+  /** The same of IPv6, when this host has it. */
+  readonly ipv6?: EntranceAddresses | undefined;
 }
+
+/** The entrance's addresses of one family. */
+export type EntranceAddresses = Pick<IngressEntrance, 'loadBalancerAddress' | 'gatewayAddress' | 'gatewaySubnet'>;
 
 /** A port of this host that leads to one container of this host. */
 export interface HostPort {
@@ -70,6 +81,8 @@ export interface PortTarget {
   readonly name: string;
   /** Its plain address on docker_gwbridge. */
   readonly address: string;
+  /** The same of IPv6, if it has one. */
+  readonly ipv6Address?: string | undefined;
 }
 
 /** Rules stay in the kernel when the balancer is disposed of: connections go on while the daemon is away. */
@@ -85,6 +98,8 @@ export interface LoadBalancer extends AsyncDisposable {
   detach(containerId: string): void;
   /** Whether the container's answers to the mesh go to the entrance that asked, so that it may see clients' addresses. */
   returnsToEntrance(containerId: string): boolean;
+  /** Whether the container's servers of the mesh's ports listen on IPv6, by which others may then lead clients there. */
+  takesIpv6(containerId: string): boolean;
   /** Opens the mesh's ports on this host; undefined closes them. Idempotent. */
   setEntrance(entrance: IngressEntrance | undefined): void;
   /**

@@ -1,7 +1,8 @@
-import type { LoadBalancer } from '../balancer/types.ts';
+import type { EntranceAddresses, LoadBalancer } from '../balancer/types.ts';
 import { errorText, type Logger } from '../common/index.ts';
-import type { OverlayDriver, OverlayNetwork } from '../overlay/types.ts';
+import type { OverlayDriver, OverlayNetwork, SandboxState } from '../overlay/types.ts';
 import type { ClusterNetwork } from './cluster-network.ts';
+import { twinAddress, withIpv6Twin } from './ingress-twin.ts';
 import { plainAddress } from './overlay-network.ts';
 
 /** Docker's names for it: the key in `network inspect ingress`, and the endpoint's name there. */
@@ -81,11 +82,13 @@ export class IngressEntrance implements AsyncDisposable {
     }
   }
 
-  async #build({ network, address }: IngressAttachment): Promise<void> {
+  async #build({ network: given, address }: IngressAttachment): Promise<void> {
+    const network = this.#overlay.hasIpv6() ? withIpv6Twin(given) : given;
+    const ipv6Address = twinAddress(network, address);
     const sandbox = await this.#overlay.createSandbox({
       containerId: ingressSandboxId,
       containerName: ingressSandboxName,
-      endpoints: [{ network, address, aliases: [] }],
+      endpoints: [{ network, address, ipv6Address, aliases: [] }],
       gateway: true,
     });
     const [endpoint] = sandbox.endpoints;
@@ -97,6 +100,7 @@ export class IngressEntrance implements AsyncDisposable {
       loadBalancerAddress: plainAddress(address),
       gatewayAddress: plainAddress(sandbox.gateway.address),
       gatewaySubnet: sandbox.gateway.address,
+      ipv6: ipv6Of(sandbox, ipv6Address),
     });
   }
 
@@ -108,6 +112,15 @@ export class IngressEntrance implements AsyncDisposable {
       this.#logger.error({ error: errorText(error) }, 'the entrance to the routing mesh cannot be removed');
     }
   }
+}
+
+function ipv6Of({ gateway }: SandboxState, address: string | undefined): EntranceAddresses | undefined {
+  if (address === undefined || gateway?.ipv6Address === undefined) return undefined;
+  return {
+    loadBalancerAddress: plainAddress(address),
+    gatewayAddress: plainAddress(gateway.ipv6Address),
+    gatewaySubnet: gateway.ipv6Address,
+  };
 }
 
 /** Waits, or until the signal aborts. */

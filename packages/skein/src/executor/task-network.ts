@@ -1,11 +1,12 @@
-import type { BalancedClient, HostPort, LoadBalancer, ReturnPathSpec } from '../balancer/types.ts';
+import type { BalancedClient, HostPort, LoadBalancer, PortTarget, ReturnPathSpec } from '../balancer/types.ts';
 import { SkeinError } from '../common/index.ts';
 import type { Discovery, PublishedEndpoint, ResolvConfOptions, Resolver } from '../discovery/types.ts';
 import { subnetsOf } from '../overlay/index.ts';
-import type { EndpointSpec, OverlayDriver, SandboxSpec, SandboxState } from '../overlay/types.ts';
+import type { EndpointSpec, GatewayEndpoint, OverlayDriver, SandboxSpec, SandboxState } from '../overlay/types.ts';
 import type { Task } from '../swarm/gen/objects_pb.js';
 import type { ContainerSpec } from '../swarm/gen/specs_pb.js';
 import { type PortConfig, PortConfig_Protocol, PortConfig_PublishMode } from '../swarm/gen/types_pb.js';
+import { twinAddress, withIpv6Twin } from './ingress-twin.ts';
 import { taskNameOf } from './names.ts';
 import { endpointAddresses, isIpv6, isOverlay, overlayNetworkOf, plainAddress } from './overlay-network.ts';
 
@@ -30,6 +31,8 @@ export class TaskNetwork {
   readonly #overlay: OverlayDriver;
   readonly #discovery: Discovery;
   readonly #balancer: LoadBalancer;
+  /** Container ID → tells again what is known of a task that takes traffic. BOUNDED by the containers of this host. */
+  readonly #publications = new Map<string, () => void>();
 
   constructor(overlay: OverlayDriver, discovery: Discovery, balancer: LoadBalancer) {
     this.#overlay = overlay;
@@ -44,7 +47,7 @@ export class TaskNetwork {
 
   /** Makes the sandbox, starts its name server and balances what it sends to virtual IPs. */
   async prepare(task: Task, containerId: string, host: HostResolver): Promise<SandboxState> {
-    const sandbox = await this.#overlay.createSandbox(sandboxSpec(task, containerId));
+    const sandbox = await this.#overlay.createSandbox(sandboxSpec(task, containerId, this.#overlay.hasIpv6()));
     await this.#serve(task, sandbox, host);
     return sandbox;
   }
@@ -56,7 +59,8 @@ export class TaskNetwork {
   }
 
   async #serve(task: Task, sandbox: SandboxState, host: HostResolver): Promise<void> {
-    this.#balancer.attach(clientOf(task, sandbox));
+    const onIpv6 = (): void => this.#publications.get(sandbox.containerId)?.();
+    this.#balancer.attach({ ...clientOf(task, sandbox), onIpv6 });
     await this.#discovery.attach(resolverOf(task, sandbox, host));
   }
 
@@ -64,13 +68,13 @@ export class TaskNetwork {
   async openPorts(task: Task, containerId: string): Promise<void> {
     const ports = hostPortsOf(task);
     if (ports.length === 0) return;
-    const address = this.#overlay.sandbox(containerId)?.gateway?.address;
-    if (address === undefined)
+    const gateway = this.#overlay.sandbox(containerId)?.gateway;
+    if (gateway === undefined)
       throw new SkeinError(
         'FailedPrecondition',
         `ports of mode host need docker_gwbridge, and the task is on internal networks only`,
       );
-    const target = { containerId, name: `task ${taskNameOf(task)}`, address: plainAddress(address) };
+    const target = { containerId, name: `task ${taskNameOf(task)}`, ...waysTo(gateway) };
     await this.#balancer.openPorts(target, ports.map(balancedPort));
   }
 
@@ -85,16 +89,27 @@ export class TaskNetwork {
 
   /** Names and records from now on: the task takes traffic. */
   publish(task: Task, containerId: string, hostname: string): void {
+    this.#publications.set(containerId, () => this.#publish(task, containerId, hostname));
+    this.#publish(task, containerId, hostname);
+  }
+
+  #publish(task: Task, containerId: string, hostname: string): void {
     const sandbox = this.#overlay.sandbox(containerId);
     for (const endpoint of sandbox?.endpoints ?? []) {
       const published = publishedEndpoint(task, containerId, hostname, endpoint);
-      const returnsToEntrance = endpoint.network.ingress && this.#balancer.returnsToEntrance(containerId);
-      this.#discovery.publish({ ...published, returnsToEntrance });
+      if (!endpoint.network.ingress) {
+        this.#discovery.publish(published);
+        continue;
+      }
+      const endpointIpv6 = this.#balancer.takesIpv6(containerId) ? published.endpointIpv6 : undefined;
+      const returnsToEntrance = this.#balancer.returnsToEntrance(containerId);
+      this.#discovery.publish({ ...published, endpointIpv6, returnsToEntrance });
     }
   }
 
   /** No new traffic. @returns whether there was an endpoint to disable. */
   disable(containerId: string): boolean {
+    this.#publications.delete(containerId);
     const endpoints = this.#overlay.sandbox(containerId)?.endpoints ?? [];
     for (const endpoint of endpoints) this.#discovery.disable(endpoint.id);
     return endpoints.length > 0;
@@ -102,6 +117,7 @@ export class TaskNetwork {
 
   /** Takes back names, records and the sandbox. */
   async release(containerId: string): Promise<void> {
+    this.#publications.delete(containerId);
     for (const endpoint of this.#overlay.sandbox(containerId)?.endpoints ?? []) this.#discovery.withdraw(endpoint.id);
     await this.#discovery.detach(containerId);
     this.#balancer.closePorts(containerId);
@@ -116,15 +132,17 @@ export function gatewayAddresses(overlay: OverlayDriver): ReadonlySet<string> {
   return new Set(overlay.sandboxes().flatMap(({ gateway }) => (gateway ? [plainAddress(gateway.address)] : [])));
 }
 
-function sandboxSpec(task: Task, containerId: string): SandboxSpec {
+function sandboxSpec(task: Task, containerId: string, hasIpv6: boolean): SandboxSpec {
   const endpoints: EndpointSpec[] = [];
   for (const attachment of task.networks) {
     if (!attachment.network || !isOverlay(attachment.network)) continue;
-    const network = overlayNetworkOf(attachment.network);
+    const given = overlayNetworkOf(attachment.network);
+    const network = hasIpv6 ? withIpv6Twin(given) : given;
     const addresses = endpointAddresses(network, attachment.addresses);
     if (!addresses)
       throw new Error(`task ${task.id} has no address on network ${attachment.network.spec?.annotations?.name}`);
-    endpoints.push({ network, ...addresses, aliases: attachment.aliases });
+    const twin = network.ingress ? twinAddress(network, addresses.address) : undefined;
+    endpoints.push({ network, ...addresses, ...(twin && { ipv6Address: twin }), aliases: attachment.aliases });
   }
   // A task on internal networks only stays inside; one without any network still reaches the outside.
   const gateway =
@@ -187,6 +205,7 @@ function clientOf(task: Task, sandbox: SandboxState): BalancedClient {
       .map(({ network }) => ({ id: network.id, subnets: subnetsOf(network) })),
     ingress: ingress && {
       address: plainAddress(ingress.address),
+      ipv6Address: ingress.ipv6Address && sandbox.gateway?.ipv6Address && plainAddress(ingress.ipv6Address),
       ports: ports.map(balancedPort),
       returnPath: returnPathOf(task, sandbox, ingress),
     },
@@ -197,11 +216,17 @@ function clientOf(task: Task, sandbox: SandboxState): BalancedClient {
 function returnPathOf(
   task: Task,
   { gateway }: SandboxState,
-  { address, interfaceName }: SandboxState['endpoints'][number],
+  { address, ipv6Address, interfaceName }: SandboxState['endpoints'][number],
 ): ReturnPathSpec | undefined {
   const source = task.serviceAnnotations?.labels[ingressSourceLabel];
   if (source === masqueradedSource || gateway === undefined) return undefined;
-  return { interfaceName, subnet: address, gatewayAddress: plainAddress(gateway.address) };
+  const path = { interfaceName, subnet: address, gatewayAddress: plainAddress(gateway.address) };
+  if (ipv6Address === undefined || gateway.ipv6Address === undefined) return path;
+  return { ...path, ipv6: { subnet: ipv6Address, gatewayAddress: plainAddress(gateway.ipv6Address) } };
+}
+
+function waysTo({ address, ipv6Address }: GatewayEndpoint): Pick<PortTarget, 'address' | 'ipv6Address'> {
+  return { address: plainAddress(address), ...(ipv6Address && { ipv6Address: plainAddress(ipv6Address) }) };
 }
 
 function hostPortsOf(task: Task): PortConfig[] {

@@ -5,6 +5,7 @@ import { type EventBus, errorText, type Logger } from '../common/index.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { type FastPathMode, openFastPath } from './fast-path/index.ts';
 import { addressesOf, Gateway } from './gateway.ts';
+import { hasIpv6 } from './ipv6.ts';
 import { type LoadBalancerAddresses, LocalNetworks } from './local-networks.ts';
 import type { OverlayHost } from './local-overlay.ts';
 import { containerNamespaceName, gatewayBridgeName, loadBalancerNamespaceName, networkNamespaceName } from './names.ts';
@@ -87,6 +88,7 @@ class Driver implements OverlayDriver {
     this.#gateway = new Gateway(this.#host.namespace, this.#host.state);
     this.#tables = new TableKeeper(logger);
     this.#tables.keep(this.#gateway.firewall, `of ${gatewayBridgeName}`);
+    this.#tables.keep(this.#gateway.ipv6Firewall, `of IPv6 of ${gatewayBridgeName}`);
     this.#networks = new LocalNetworks(this.#host, events, options.adoptionGraceMs ?? defaultAdoptionGraceMs);
     this.#resync = setInterval(() => this.#resynchronize(), options.resyncIntervalMs ?? defaultResyncIntervalMs);
     this.#resync.unref();
@@ -121,8 +123,8 @@ class Driver implements OverlayDriver {
       // A container that is on the network already stays on it as it is here; `growAll` sees to the rest.
       for (const endpoint of wanted.endpoints) if (!isPresent(endpoint)) await this.#grow(endpoint.network);
       const spec = withNetworks(wanted, (network) => this.#networks.here(network.id) ?? network);
-      const stored = planSandbox(spec, existing, () =>
-        this.#gateway.allocate(addressesOf([...this.#sandboxes.values()].flatMap(({ gateway }) => gateway ?? []))),
+      const stored = planSandbox(spec, existing, (known) =>
+        known === undefined ? this.#gateway.allocate(this.#gatewayAddresses()) : this.#gateway.complete(known),
       );
       this.#sandboxes.set(spec.containerId, stored);
       this.#host.state.sandboxes.put(spec.containerId, stored);
@@ -157,11 +159,15 @@ class Driver implements OverlayDriver {
   gatewayNetwork(): GatewayNetwork | undefined {
     const stored = this.#gateway.stored;
     if (stored === undefined) return undefined;
-    const { id, subnet, gateway, created } = stored;
+    const { id, subnet, gateway, ipv6, created } = stored;
     const endpoints = this.sandboxes().flatMap(({ containerId, gateway: endpoint }) =>
       endpoint === undefined ? [] : [{ containerId, endpoint }],
     );
-    return { id, name: gatewayBridgeName, subnet, gateway, created: new Date(created), endpoints };
+    return { id, name: gatewayBridgeName, subnet, gateway, ipv6, created: new Date(created), endpoints };
+  }
+
+  hasIpv6(): boolean {
+    return hasIpv6(this.#host.namespace);
   }
 
   async setLoadBalancerAddresses(addresses: LoadBalancerAddresses): Promise<void> {
@@ -232,6 +238,10 @@ class Driver implements OverlayDriver {
     } catch (error) {
       this.#host.logger.error({ error: errorText(error) }, `cannot repair ${gatewayBridgeName}`);
     }
+  }
+
+  #gatewayAddresses(): Set<string> {
+    return addressesOf([...this.#sandboxes.values()].flatMap(({ gateway }) => gateway ?? []));
   }
 
   /** @returns the networks that have more subnets than they, or a sandbox on them, have on this host. */

@@ -31,6 +31,41 @@ export function openGatewayFirewall(host: NetworkNamespace): ManagedTable<Gatewa
   return ManagedTable.open(host, { table, objects: gatewayRules });
 }
 
+/** Opens the table of IPv6, which is made of the bridge's name; nothing is changed before `apply`. */
+export function openIpv6GatewayFirewall(host: NetworkNamespace): ManagedTable<string> {
+  return ManagedTable.open(host, { table: { ...table, family: 'ip6' }, objects: ipv6GatewayRules });
+}
+
+/** Published ports lead in and answers out; else nobody gets out, so that IPv6 opens no way that IPv4's firewalls miss. */
+function ipv6GatewayRules(bridge: string): NftObject[] {
+  const family = 'ip6';
+  const rule = (comment: string, ...expr: NftStatement[]): NftObject => ({
+    rule: { family, table: table.name, chain: 'forward', comment, expr },
+  });
+  const isPublished = connection('status', 'dnat');
+  const isAnswer = connection('state', ['established', 'related']);
+  return [
+    {
+      chain: {
+        family,
+        table: table.name,
+        name: 'forward',
+        type: 'filter',
+        hook: 'forward',
+        prio: priority.filter,
+        policy: 'accept',
+      },
+    },
+    rule('published ports', outgoing(bridge), isPublished, { accept: null }),
+    rule('not from container to container', incoming(bridge), outgoing(bridge), { drop: null }),
+    rule('answers', outgoing(bridge), isAnswer, { accept: null }),
+    rule('nothing else from outside', outgoing(bridge), { drop: null }),
+    rule('to published ports', incoming(bridge), isPublished, { accept: null }),
+    rule('answers to the outside', incoming(bridge), isAnswer, { accept: null }),
+    rule('nothing else to the outside', incoming(bridge), { reject: { type: 'icmpv6', expr: 'no-route' } }),
+  ];
+}
+
 function gatewayRules({ bridge, subnet }: GatewayRules): NftObject[] {
   const { network, length } = Prefix.parse(subnet);
   const source: NftStatement = {

@@ -1,17 +1,18 @@
 /**
  * docker_gwbridge: the bridge in the host's namespace by which containers reach what is not on their overlay networks.
  * Its containers cannot reach each other there, and nothing outside can open a connection to them, but by published
- * ports.
+ * ports; for which they have IPv6, too (ADR 0010).
  */
 import { hasCode, type NetworkNamespace, Prefix, RouteSocket, readSysctl, writeSysctl } from '@skein/netlink';
-import { newHexId, SkeinError } from '../common/index.ts';
+import { newHexId, SkeinError, uniqueLocalSubnets } from '../common/index.ts';
 import type { ManagedTable } from '../nftables/index.ts';
 import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
-import { type GatewayRules, openGatewayFirewall } from './firewall.ts';
-import { distrustAdvertisements } from './ipv6.ts';
+import { type GatewayRules, openGatewayFirewall, openIpv6GatewayFirewall } from './firewall.ts';
+import { distrustAdvertisements, ensureIpv6Address, ensureIpv6Forwarding, hasIpv6, isReachableByIpv6 } from './ipv6.ts';
 import { containerInterfaceName, gatewayBridgeName, linkAlias, plainAddress, randomMac } from './names.ts';
 import { newEndpoint } from './sandbox-plan.ts';
 import type { OverlayState, StoredEndpoint, StoredGateway } from './state.ts';
+import type { Ipv6Subnet } from './types.ts';
 
 /** The state file's key: there is one. */
 const stateKey = 'gateway';
@@ -23,6 +24,7 @@ const plainMtu = 1500;
 /** RT_TABLE_MAIN, linux/rtnetlink.h. */
 const mainTable = 254;
 const defaultRoute = '0.0.0.0/0';
+const ipv6DefaultRoute = '::/0';
 
 /** @returns Docker's local address pools in its order, without 172.17 that docker0 has (libnetwork ipamutils). */
 function* localPools(): Generator<Prefix> {
@@ -32,12 +34,14 @@ function* localPools(): Generator<Prefix> {
 
 export class Gateway implements Disposable {
   readonly firewall: ManagedTable<GatewayRules>;
+  readonly ipv6Firewall: ManagedTable<string>;
   readonly #host: NetworkNamespace;
   readonly #state: OverlayState;
   #stored: StoredGateway | undefined;
 
   constructor(host: NetworkNamespace, state: OverlayState) {
     this.firewall = openGatewayFirewall(host);
+    this.ipv6Firewall = openIpv6GatewayFirewall(host);
     this.#host = host;
     this.#state = state;
     this.#stored = state.gateway.all().get(stateKey);
@@ -49,13 +53,24 @@ export class Gateway implements Disposable {
 
   /** Makes the bridge, its address, forwarding and masquerade, or repairs them. */
   ensure(): StoredGateway {
-    const stored = this.#stored ?? this.#plan();
+    const stored = this.#withIpv6(this.#stored ?? this.#plan());
     this.#stored = stored;
     this.#state.gateway.put(stateKey, stored);
     this.#ensureBridge(stored);
     this.firewall.apply({ bridge: gatewayBridgeName, subnet: stored.subnet });
     if (readSysctl(this.#host, forwarding) !== '1') writeSysctl(this.#host, forwarding, 1);
+    if (stored.ipv6 !== undefined) this.#ensureIpv6(stored.ipv6);
     return stored;
+  }
+
+  /** Nobody comes by IPv6 to a host that has no address of it: there packets need not be passed on. */
+  #ensureIpv6({ subnet, gateway }: Ipv6Subnet): void {
+    using route = RouteSocket.open(this.#host);
+    const bridge = route.links.get(gatewayBridgeName);
+    if (bridge === undefined) return;
+    ensureIpv6Address(this.#host, route, bridge, `${gateway}/${Prefix.parse(subnet).length}`);
+    this.ipv6Firewall.apply(gatewayBridgeName);
+    if (isReachableByIpv6(route)) ensureIpv6Forwarding(this.#host, route);
   }
 
   /** @returns an endpoint with the lowest free address. @throws SkeinError ResourceExhausted when there is none. */
@@ -65,7 +80,7 @@ export class Gateway implements Disposable {
     for (let host = 1n; host < prefix.size - 1n; host++) {
       const address = prefix.address(host);
       if (address === gateway || used.has(address)) continue;
-      return newEndpoint({ address: `${address}/${prefix.length}` });
+      return this.complete(newEndpoint({ address: `${address}/${prefix.length}` }));
     }
     throw new SkeinError(
       'ResourceExhausted',
@@ -73,19 +88,30 @@ export class Gateway implements Disposable {
     );
   }
 
+  /** @returns the endpoint with an address of IPv6, if there is such: it has the number in the subnet that its other one has. */
+  complete(endpoint: StoredEndpoint): StoredEndpoint {
+    const { subnet, ipv6 } = this.ensure();
+    const number = Prefix.parse(subnet).indexOf(plainAddress(endpoint.address));
+    if (ipv6 === undefined || number === undefined) return { ...endpoint, ipv6Address: undefined };
+    const prefix = Prefix.parse(ipv6.subnet);
+    return { ...endpoint, ipv6Address: `${prefix.address(number)}/${prefix.length}` };
+  }
+
   /** Makes the container's way out, at interface number `position`. */
   attach(container: NetworkNamespace, endpoint: StoredEndpoint, position: number, containerId: string): void {
-    const { gateway } = this.ensure();
+    const { gateway, ipv6 } = this.ensure();
     ensureEndpoint(container, this.#host, {
       interfaceName: containerInterfaceName(position),
       portName: endpoint.portName,
       bridge: gatewayBridgeName,
       address: endpoint.address,
+      ipv6Address: endpoint.ipv6Address,
       mac: endpoint.mac,
       mtu: this.#mtu(),
       alias: linkAlias('gateway', containerId),
       port: { isolated: !this.#isBridgeFiltered() },
       gateway,
+      ipv6Gateway: endpoint.ipv6Address && ipv6?.gateway,
     });
   }
 
@@ -102,6 +128,7 @@ export class Gateway implements Disposable {
     // The state file says that it is ours; without an alias it was made by a daemon killed in that moment.
     if (bridge !== undefined && (bridge.alias ?? alias) === alias) route.links.delete(bridge.index);
     this.firewall.remove();
+    if (stored.ipv6 !== undefined) this.ipv6Firewall.remove();
     if (stored.turnedForwardingOn) writeSysctl(this.#host, forwarding, 0);
     this.#state.gateway.delete(stateKey);
     this.#stored = undefined;
@@ -110,6 +137,7 @@ export class Gateway implements Disposable {
   /** Everything in the kernel stays as it is. */
   [Symbol.dispose](): void {
     this.firewall[Symbol.dispose]();
+    this.ipv6Firewall[Symbol.dispose]();
   }
 
   /**
@@ -149,6 +177,22 @@ export class Gateway implements Disposable {
       };
     }
     throw new SkeinError('ResourceExhausted', `${gatewayBridgeName}: this node has routes to all local address pools`);
+  }
+
+  /** A unique local subnet (RFC 4193) of the network's ID. One that it has had stays, for the containers that are there. */
+  #withIpv6(stored: StoredGateway): StoredGateway {
+    if (stored.ipv6 !== undefined || !hasIpv6(this.#host)) return stored;
+    using route = RouteSocket.open(this.#host);
+    const taken = route.routes
+      .list({ family: 'ipv6', table: mainTable })
+      .filter((entry) => entry.destination !== ipv6DefaultRoute)
+      .map((entry) => Prefix.parse(entry.destination));
+    for (const text of uniqueLocalSubnets(`skein IPv6 site of ${gatewayBridgeName} ${stored.id}`, stored.id)) {
+      const subnet = Prefix.parse(text);
+      if (taken.some((prefix) => prefix.overlaps(subnet))) continue;
+      return { ...stored, ipv6: { subnet: subnet.toString(), gateway: subnet.address(1) } };
+    }
+    return stored;
   }
 
   #ensureBridge(stored: StoredGateway): void {

@@ -44,6 +44,22 @@ export function ensureIpv6Address(
   route.addresses.replace({ index, address, prefixLength, skipDuplicateDetection: true });
 }
 
+/** @returns whether containers of this host can have IPv6: the kernel has it, and the host has not turned it off. */
+export function hasIpv6(host: NetworkNamespace): boolean {
+  try {
+    return readSysctl(host, 'net.ipv6.conf.all.disable_ipv6') === '0';
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+/** @returns whether the host has an address of IPv6 by which others may reach it, on a link that is not ours. */
+export function isReachableByIpv6(route: RouteSocket): boolean {
+  const ours = new Set(route.links.list().flatMap(({ index, alias }) => (alias?.startsWith('skein:') ? index : [])));
+  return route.addresses.list({ family: 'ipv6' }).some(({ index, scope }) => scope === 'global' && !ours.has(index));
+}
+
 /** A router believes no advertisements, unless it is told to with this value. */
 const acceptRaAsRouter = '2';
 const forwarding = 'net.ipv6.conf.all.forwarding';

@@ -6,12 +6,12 @@ import type { EndpointSpec, EndpointState, OverlayNetwork, SandboxSpec, SandboxS
 
 /**
  * @returns the sandbox as it should be: endpoints that it has already and that still fit keep their IDs.
- * @param gateway gives it an endpoint on the gateway network, when it has none and wants one.
+ * @param gateway gives it an endpoint on the gateway network, when it wants one: what it has, as it should be.
  */
 export function planSandbox(
   spec: SandboxSpec,
   existing: StoredSandbox | undefined,
-  gateway: () => StoredEndpoint,
+  gateway: (existing: StoredEndpoint | undefined) => StoredEndpoint,
 ): StoredSandbox {
   const endpoints = spec.endpoints.map((wanted) => {
     const known = existing && endpointOn(existing, wanted.network.id);
@@ -21,7 +21,7 @@ export function planSandbox(
     spec,
     sandboxId: existing?.sandboxId ?? newHexId(),
     endpoints,
-    gateway: spec.gateway ? (existing?.gateway ?? gateway()) : undefined,
+    gateway: spec.gateway ? gateway(existing?.gateway) : undefined,
   };
 }
 
@@ -101,6 +101,7 @@ export function sandboxState(stored: StoredSandbox, networkNamespace: string): S
     gateway: gateway && {
       id: gateway.id,
       address: gateway.address,
+      ipv6Address: gateway.ipv6Address,
       mac: gateway.mac,
       interfaceName: containerInterfaceName(gatewayPosition(stored)),
     },

@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { errorText, type Logger } from '../common/index.ts';
-import type { OverlayNetwork, SandboxSpec } from './types.ts';
+import type { Ipv6Subnet, OverlayNetwork, SandboxSpec } from './types.ts';
 
 /** An endpoint as it was made. */
 export interface StoredEndpoint {
@@ -52,6 +52,8 @@ export interface StoredGateway {
   readonly id: string;
   readonly subnet: string;
   readonly gateway: string;
+  /** On a host with IPv6. */
+  readonly ipv6?: Ipv6Subnet | undefined;
   readonly created: string;
   /** ip_forward was off before. */
   readonly turnedForwardingOn: boolean;

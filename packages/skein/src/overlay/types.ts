@@ -93,6 +93,7 @@ export interface SandboxState {
 export interface GatewayEndpoint {
   readonly id: string;
   readonly address: string;
+  readonly ipv6Address?: string | undefined;
   readonly mac: string;
   readonly interfaceName: string;
 }
@@ -117,6 +118,8 @@ export interface GatewayNetwork {
   readonly name: 'docker_gwbridge';
   readonly subnet: string;
   readonly gateway: string;
+  /** On a host with IPv6. */
+  readonly ipv6?: Ipv6Subnet | undefined;
   readonly created: Date;
   readonly endpoints: readonly { readonly containerId: string; readonly endpoint: GatewayEndpoint }[];
 }
@@ -149,6 +152,8 @@ export interface OverlayDriver extends AsyncDisposable {
   sandboxes(): readonly SandboxState[];
   networks(): readonly LocalNetwork[];
   gatewayNetwork(): GatewayNetwork | undefined;
+  /** Whether this host's containers can have IPv6. */
+  hasIpv6(): boolean;
   /** This node's load-balancer address on a network (Node.attachments), CIDR; known before tasks come. Published as a PeerRecord while the network exists here. */
   setLoadBalancerAddresses(addresses: ReadonlyMap<string, { network: OverlayNetwork; address: string }>): Promise<void>;
 }

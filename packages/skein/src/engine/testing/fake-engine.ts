@@ -74,6 +74,7 @@ class FakeNetworking {
       sandboxes: () => this.sandboxStates,
       networks: () => this.localNetworks,
       gatewayNetwork: () => this.gateway,
+      hasIpv6: () => false,
       [Symbol.asyncDispose]: async () => {},
     };
   }

@@ -259,7 +259,12 @@ function gatewayView(gateway: GatewayNetwork): NetworkView {
     Created: gateway.created.toISOString(),
     Scope: 'local',
     Driver: 'bridge',
-    IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: gateway.subnet, Gateway: gateway.gateway }] },
+    EnableIPv6: gateway.ipv6 !== undefined,
+    IPAM: {
+      Driver: 'default',
+      Options: null,
+      Config: [gateway, ...(gateway.ipv6 ? [gateway.ipv6] : [])].map(bridgeConfig),
+    },
     Options: {
       'com.docker.network.bridge.enable_icc': 'false',
       'com.docker.network.bridge.enable_ip_masquerade': 'true',
