@@ -1,13 +1,21 @@
 /** Overlay networks with IPv6: addresses, neighbours, names, virtual IPs, plain containers, and what stays without it. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { Cluster, eventually } from './support/cluster.ts';
+import type { Seen } from './support/who.ts';
 
 const hosts = ['node1', 'node2'] as const;
+const who = join(import.meta.dirname, 'support/who.ts');
+/** IPv6 of the hosts, besides the IPv4 that the nodes talk over. */
+const underlay = { node1: 'fd00:31::5', node2: 'fd00:31::6', outside: 'fd00:31::1' } as const;
 const webServer = 'hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp';
 
 test('a dual-stack network between two nodes', async (context) => {
   await using cluster = await Cluster.start('dual-stack', 2);
+  for (const [host, address] of Object.entries(underlay)) {
+    cluster.must(host, ['ip', 'address', 'add', `${address}/64`, 'dev', 'eth0', 'nodad']);
+  }
   cluster.must('node1', 'docker swarm init --advertise-addr 172.31.1.5');
   const token = cluster.must('node1', 'docker swarm join-token -q worker').trim();
   cluster.must('node2', ['docker', 'swarm', 'join', '--token', token, '172.31.1.5:2377']);
@@ -142,6 +150,64 @@ test('a dual-stack network between two nodes', async (context) => {
     assert.match(stdout, / 0% packet loss/, stdout);
   });
 
+  await context.test(
+    "published ports over IPv6: the task sees the client's address, in the mesh and in mode host",
+    async () => {
+      const at = (port: number, mode: string): string[] =>
+        ['tcp', 'udp'].flatMap((protocol) => ['-p', `published=${port},target=81,protocol=${protocol},mode=${mode}`]);
+      const words = ['--stop-grace-period', '1s', '--constraint', 'node.hostname==node2', 'ubuntu', 'sleep', '100000'];
+      create(cluster, ['--name', 'meshed', ...at(8081, 'ingress'), ...words]);
+      create(cluster, ['--name', 'direct', ...at(8082, 'host'), ...words]);
+      const inside = async (host: string, service: string): Promise<string[]> => {
+        const { id } = await taskOn(cluster, host, service);
+        const pid = cluster.must(host, ['docker', 'inspect', '--format', '{{.State.Pid}}', id]).trim();
+        return ['nsenter', '--target', pid, '--net', '--', process.execPath, who];
+      };
+      const container = await inside('node1', 'web');
+      const serving: Awaited<ReturnType<typeof serve>>[] = [];
+      const serve = async (address: string) => {
+        const enters = await Promise.all(['meshed', 'direct'].map((service) => inside('node2', service)));
+        return enters.map((enter) => cluster.start('node2', [...enter, 'serve', '81', address]));
+      };
+      const sees = async (seen: RegExp, host: string, words: readonly string[], address: string, port: number) =>
+        eventually(`${port}: ${host} by ${address} is seen as ${seen}`, async () => {
+          const { stdout } = await cluster.start(host, [...words, 'ask', address, `${port}`]).finished;
+          for (const answer of Object.values(JSON.parse(stdout) as Seen)) assert.match(answer, seen, stdout);
+          return true;
+        });
+      const host = [process.execPath, who];
+      const exactly = (address: string): RegExp => new RegExp(`^${address}$`);
+      serving.push(await serve('0.0.0.0'));
+      const asNode = /^(10\.0\.0|172\.\d+\.0)\.\d+$/;
+      await sees(asNode, 'outside', host, underlay.node1, 8081);
+      await sees(asNode, 'outside', host, underlay.node2, 8082);
+      for (const each of serving.splice(0).flat()) await each.stop('SIGKILL');
+      serving.push(await serve('::'));
+      await Promise.all([
+        sees(exactly(underlay.outside), 'outside', host, underlay.node1, 8081),
+        sees(exactly(underlay.outside), 'outside', host, underlay.node2, 8081),
+        sees(exactly(underlay.outside), 'outside', host, underlay.node2, 8082),
+        sees(exactly(underlay.node1), 'node1', host, underlay.node1, 8081),
+        sees(exactly(underlay.node1), 'node1', host, underlay.node2, 8082),
+        sees(exactly(underlay.node2), 'node2', host, underlay.node2, 8082),
+        sees(exactly(underlay.node1), 'node1', container, underlay.node2, 8081),
+        sees(exactly(underlay.node1), 'node1', container, underlay.node2, 8082),
+        sees(/^fd[0-9a-f:]+$/, 'node1', container, underlay.node1, 8081),
+        sees(asNode, 'node1', host, '::1', 8081),
+        sees(exactly('172.31.1.1'), 'outside', host, '172.31.1.5', 8081),
+      ]);
+      for (const each of serving.flat()) await each.stop('SIGKILL');
+      cluster.must('node1', 'docker service rm meshed direct');
+      for (const service of ['meshed', 'direct']) await cluster.untilGone(service);
+      for (const name of hosts) {
+        await eventually(
+          `no rule of it is left on ${name}`,
+          () => cluster.run(name, 'nft list table ip6 skein-ports').exitCode !== 0 || undefined,
+        );
+      }
+    },
+  );
+
   await context.test('with its last task everything of the network goes', async () => {
     const namespaces = hosts.map((host) => namespaceOf(cluster, host) ?? assert.fail(`${host} is not on the network`));
     cluster.must('node1', 'docker service rm web old');
@@ -176,8 +242,8 @@ async function taskOn(cluster: Cluster, host: string, service: string): Promise<
       const id = cluster.must(host, ['docker', 'ps', '-q', '--filter', filter]).trim();
       if (id === '') return undefined;
       const [inspected] = JSON.parse(cluster.must(host, ['docker', 'inspect', id]));
-      const settings = inspected.NetworkSettings.Networks.both ?? inspected.NetworkSettings.Networks.four;
-      return { id, longId: inspected.Id, ipv6: settings.GlobalIPv6Address };
+      const { both, four } = inspected.NetworkSettings.Networks;
+      return { id, longId: inspected.Id, ipv6: (both ?? four)?.GlobalIPv6Address ?? '' };
     },
     60_000,
   );

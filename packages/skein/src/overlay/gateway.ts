@@ -1,13 +1,13 @@
 /**
  * docker_gwbridge: the bridge in the host's namespace by which containers reach what is not on their overlay networks.
  * Its containers cannot reach each other there, and nothing outside can open a connection to them, but by published
- * ports; for which they have IPv6, too (ADR 0010).
+ * ports. Where the host has IPv6, they have it there, too (ADR 0010).
  */
 import { hasCode, type NetworkNamespace, Prefix, RouteSocket, readSysctl, writeSysctl } from '@skein/netlink';
 import { newHexId, SkeinError, uniqueLocalSubnets } from '../common/index.ts';
 import type { ManagedTable } from '../nftables/index.ts';
 import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
-import { type GatewayRules, openGatewayFirewall, openIpv6GatewayFirewall } from './firewall.ts';
+import { type GatewayRules, openGatewayFirewall } from './firewall.ts';
 import { distrustAdvertisements, ensureIpv6Address, ensureIpv6Forwarding, hasIpv6, isReachableByIpv6 } from './ipv6.ts';
 import { containerInterfaceName, gatewayBridgeName, linkAlias, plainAddress, randomMac } from './names.ts';
 import { newEndpoint } from './sandbox-plan.ts';
@@ -34,14 +34,14 @@ function* localPools(): Generator<Prefix> {
 
 export class Gateway implements Disposable {
   readonly firewall: ManagedTable<GatewayRules>;
-  readonly ipv6Firewall: ManagedTable<string>;
+  readonly ipv6Firewall: ManagedTable<GatewayRules>;
   readonly #host: NetworkNamespace;
   readonly #state: OverlayState;
   #stored: StoredGateway | undefined;
 
   constructor(host: NetworkNamespace, state: OverlayState) {
-    this.firewall = openGatewayFirewall(host);
-    this.ipv6Firewall = openIpv6GatewayFirewall(host);
+    this.firewall = openGatewayFirewall(host, 'ip');
+    this.ipv6Firewall = openGatewayFirewall(host, 'ip6');
     this.#host = host;
     this.#state = state;
     this.#stored = state.gateway.all().get(stateKey);
@@ -69,7 +69,7 @@ export class Gateway implements Disposable {
     const bridge = route.links.get(gatewayBridgeName);
     if (bridge === undefined) return;
     ensureIpv6Address(this.#host, route, bridge, `${gateway}/${Prefix.parse(subnet).length}`);
-    this.ipv6Firewall.apply(gatewayBridgeName);
+    this.ipv6Firewall.apply({ bridge: gatewayBridgeName, subnet });
     if (isReachableByIpv6(route)) ensureIpv6Forwarding(this.#host, route);
   }
 

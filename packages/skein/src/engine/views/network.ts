@@ -144,7 +144,8 @@ function swarmView(network: Network, local: LocalNetwork | undefined, inUse: boo
 /** A swarm network on a worker, as this host knows it. */
 function localView(local: LocalNetwork): NetworkView {
   const { network, created } = local;
-  const ipv6 = network.subnets.flatMap((subnet) => subnet.ipv6 ?? []);
+  // The ingress network's is a matter of the nodes, of which the swarm knows nothing (ADR 0010).
+  const ipv6 = network.ingress ? [] : network.subnets.flatMap((subnet) => subnet.ipv6 ?? []);
   const members = {
     Name: network.name,
     Id: network.id,
