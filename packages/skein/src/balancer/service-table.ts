@@ -7,6 +7,7 @@
  * started anew and has not told again) is kept for a while as a last resort: its task gets new flows only when nobody
  * better is there, and keeps those it has.
  */
+import { isIPv6 } from 'node:net';
 import type { PortProtocol } from './types.ts';
 
 /** The part of an EndpointRecord that balancing needs. */
@@ -152,6 +153,8 @@ export class ServiceTable {
   publishers(networkId: string): Map<ServiceKey, string> {
     const names = new Map<ServiceKey, string>();
     for (const { record } of this.#networks.get(networkId)?.rows.values() ?? []) {
+      // A task's row of IPv6 is beside its row of IPv4, and may be there longer after a restart of the daemon.
+      if (isIPv6(record.address)) continue;
       for (const { protocol, publishedPort } of record.ports) {
         const key = portKey(protocol, publishedPort);
         names.set(key, record.serviceName || (names.get(key) ?? ''));
