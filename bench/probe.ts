@@ -8,6 +8,8 @@ import { join } from 'node:path';
 export interface Place {
   readonly namespace: string;
   readonly address: string;
+  /** Version 2 cgroup in which the process is, by its directory; else in the bench's own. */
+  readonly cgroup?: string | undefined;
 }
 
 /** The tool's answer to one measurement. */
@@ -48,12 +50,12 @@ export class Probe implements Disposable {
   }
 
   /** Runs a measurement in a namespace. @returns what it printed. */
-  run(place: Pick<Place, 'namespace'>, ...words: readonly (string | number)[]): Promise<Report> {
+  run(place: Pick<Place, 'namespace' | 'cgroup'>, ...words: readonly (string | number)[]): Promise<Report> {
     return this.start<Report>(place, ...words).report;
   }
 
   /** Starts a measurement. */
-  start<T = Report>(place: Pick<Place, 'namespace'>, ...words: readonly (string | number)[]): Running<T> {
+  start<T = Report>(place: Pick<Place, 'namespace' | 'cgroup'>, ...words: readonly (string | number)[]): Running<T> {
     const child = this.#spawn(place, words);
     const ended = finished(child, `probe ${words.join(' ')}`);
     const report = ended.then((text) => JSON.parse(text.replace('ready\n', '')) as T);
@@ -62,7 +64,7 @@ export class Probe implements Disposable {
   }
 
   /** Starts the server of a pair and waits until it listens. */
-  async serve(place: Pick<Place, 'namespace'>, cpu: number): Promise<Started> {
+  async serve(place: Pick<Place, 'namespace' | 'cgroup'>, cpu: number): Promise<Started> {
     const child = this.#spawn(place, ['server', cpu]);
     const ended = finished(child, 'probe server', 0);
     ended.catch(() => undefined);
@@ -77,9 +79,14 @@ export class Probe implements Disposable {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  #spawn({ namespace }: Pick<Place, 'namespace'>, words: readonly (string | number)[]): ChildProcess {
-    const command = [`--net=${namespace}`, this.#file, ...words.map(String)];
-    return spawn('nsenter', command, { stdio: ['ignore', 'pipe', 'pipe'] });
+  #spawn(
+    { namespace, cgroup }: Pick<Place, 'namespace' | 'cgroup'>,
+    words: readonly (string | number)[],
+  ): ChildProcess {
+    const command = ['nsenter', `--net=${namespace}`, this.#file, ...words.map(String)];
+    const enter = cgroup === undefined ? [] : ['sh', '-c', `echo $$ > "$0/cgroup.procs" && exec "$@"`, cgroup];
+    const [program = '', ...rest] = [...enter, ...command];
+    return spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
   }
 }
 

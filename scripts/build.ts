@@ -1,16 +1,17 @@
 /**
  * Builds the daemon and the CLI into `packages/skein/dist` (one bundle with lazily loaded parts; koffi stays outside,
- * as it brings a native library), and the two packages that stand alone into their `dist` as ESM with types. The fast
- * path's BPF programs are compiled beside their source, where a run of the source tree finds them, and copied.
+ * as it brings a native library), and the two packages that stand alone into their `dist` as ESM with types. BPF
+ * programs are compiled beside their source, where a run of the source tree finds them, and copied.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
 const root = resolve(import.meta.dirname, '..');
-const programsName = 'fast-path.bpf';
-const programsSource = join(root, 'packages/skein/src/overlay/fast-path', programsName);
+const programs = ['overlay/fast-path/fast-path.bpf', 'balancer/connect-time/connect-time.bpf'].map((path) =>
+  join(root, 'packages/skein/src', path),
+);
 
 /** The kernel's headers are for one machine type, under Debian's name of it. */
 const headers = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.arch as string] ?? process.arch;
@@ -19,8 +20,11 @@ const headers = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.
 const LINE_LENGTH = 120;
 
 function compilePrograms(): void {
-  const options = ['-target', 'bpf', '-O2', '-Wall', '-Wextra', '-Werror', `-I/usr/include/${headers}`];
-  execFileSync('clang', [...options, '-c', `${programsSource}.c`, '-o', `${programsSource}.o`], { stdio: 'inherit' });
+  // Version 3 of the instructions (Linux 5.12): atomic additions that say what was there.
+  const options = ['-target', 'bpf', '-mcpu=v3', '-O2', '-Wall', '-Wextra', '-Werror', `-I/usr/include/${headers}`];
+  for (const program of programs) {
+    execFileSync('clang', [...options, '-c', `${program}.c`, '-o', `${program}.o`], { stdio: 'inherit' });
+  }
 }
 
 async function bundleSkein(): Promise<void> {
@@ -51,7 +55,7 @@ async function bundleSkein(): Promise<void> {
       js: "import { createRequire as skeinRequire } from 'node:module'; const require = skeinRequire(import.meta.url);",
     },
   });
-  copyFileSync(`${programsSource}.o`, join(outdir, `${programsName}.o`));
+  for (const program of programs) copyFileSync(`${program}.o`, join(outdir, `${basename(program)}.o`));
 }
 
 /** The checkout's commit; '' outside a checkout. */

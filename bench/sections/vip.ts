@@ -1,11 +1,12 @@
 /**
- * Connections to a virtual IP beside direct ones, with few and many services. The balancer is driven directly, in
+ * Connections to a virtual IP beside direct ones, with few and many services: led by nft, and (as "Skein with flags") at
+ * connect time where the kernel can. The balancer is driven directly, in
  * namespaces on one bridge: ten thousand services need no ten thousand tasks. dockerd needs IPVS, which kernels like
  * the one of our measurements lack.
  */
 import { RouteSocket } from '@skein/netlink';
 import { createLoadBalancer } from '../../packages/skein/src/balancer/index.ts';
-import { networkId, TestSegment, ToldGossip } from '../../packages/skein/src/balancer/testing.ts';
+import { networkId, TestCgroup, TestSegment, ToldGossip } from '../../packages/skein/src/balancer/testing.ts';
 import { silentLogger } from '../../packages/skein/src/common/index.ts';
 import type { Contestant } from '../contestants.ts';
 import { type Place, trafficCpu } from '../probe.ts';
@@ -45,19 +46,36 @@ export const vip: Section = {
     segment.add('plain', '10.88.0.6');
     segment.alone('host');
     await using server = await serve(bench, segment);
+    using cgroups = new DisposableStack();
+    /** Service number → cgroup of processes that are led at connect time; each has programs of its own. */
+    const cgroupOf = new Map(
+      sizes.flatMap((size) => {
+        const cgroup = TestCgroup.create(ledClientOf(size));
+        if (cgroup === undefined) return [];
+        cgroups.use(cgroup).leave();
+        return [[size, cgroup.path] as const];
+      }),
+    );
     for (const size of sizes) {
       await bench.attempt(`${size} services`, () => addClient(bench, segment, size));
+      const cgroup = cgroupOf.get(size);
+      if (cgroup !== undefined) {
+        await bench.attempt(`${size} services at connect time`, () => addClient(bench, segment, size, cgroup));
+      }
     }
     for (const _round of bench.rounds()) {
       for (const size of sizes) {
         for (const transaction of Object.keys(transactions) as (keyof typeof transactions)[]) {
-          const run = (contestant: Contestant, from: string, address: string): Promise<boolean> =>
+          const run = (contestant: Contestant, from: string, address: string, cgroup?: string): Promise<boolean> =>
             bench.attempt(`${transactions[transaction]}, ${size} services`, async () => {
-              const place: Place = { namespace: segment.path(from), address };
+              const place: Place = { namespace: segment.path(from), address, cgroup };
               await measure(bench, `vip.${transaction}.${size}`, contestant, place, transaction, server.pid);
             });
           await run('bare', 'plain', task);
-          await run('skein', clientOf(size), virtualIp(Math.floor(size / 2)));
+          const measured = virtualIp(Math.floor(size / 2));
+          await run('skein', clientOf(size), measured);
+          const cgroup = cgroupOf.get(size);
+          if (cgroup !== undefined) await run('skein-variant', ledClientOf(size), measured, cgroup);
         }
       }
     }
@@ -66,6 +84,8 @@ export const vip: Section = {
 
 /** Short: it becomes part of an interface's name. */
 const clientOf = (size: number): string => `with${size}`;
+/** Its own namespace: tracked flows that nft has led would be in the way of the same ports' next ones. */
+const ledClientOf = (size: number): string => `led${size}`;
 
 async function serve(bench: Bench, segment: TestSegment): Promise<AsyncDisposable & { pid: number }> {
   const server = await bench.probe.serve({ namespace: segment.path('task') }, trafficCpu);
@@ -73,12 +93,14 @@ async function serve(bench: Bench, segment: TestSegment): Promise<AsyncDisposabl
 }
 
 /** A namespace with so many services; the one that is measured is in the middle. The rules outlive the balancer. */
-async function addClient(bench: Bench, segment: TestSegment, size: number): Promise<void> {
-  const name = clientOf(size);
-  using route = RouteSocket.open(segment.add(name, `10.88.0.${100 + sizes.indexOf(size)}`));
+async function addClient(bench: Bench, segment: TestSegment, size: number, cgroup?: string): Promise<void> {
+  const name = cgroup === undefined ? clientOf(size) : ledClientOf(size);
+  const address = `10.88.0.${(cgroup === undefined ? 100 : 200) + sizes.indexOf(size)}`;
+  using route = RouteSocket.open(segment.add(name, address));
   route.routes.replace({ destination: subnet, index: route.links.get('eth0')?.index ?? 0 });
   const logger = silentLogger();
-  await using balancer = createLoadBalancer({ logger, hostNamespace: segment.get('host') });
+  const connectTime = { mode: 'auto', cgroup } as const;
+  await using balancer = createLoadBalancer({ logger, hostNamespace: segment.get('host'), connectTime });
   const gossip = new ToldGossip();
   balancer.joinCluster(gossip.asNetworkDB());
   for (let index = 0; index < size; index++) {
@@ -92,7 +114,7 @@ async function addClient(bench: Bench, segment: TestSegment, size: number): Prom
     networkNamespace: segment.path(name),
     networks: [{ id: networkId, subnets: [subnet] }],
   });
-  bench.record(`vip.program.${size}`, 'skein', performance.now() - begin);
+  bench.record(`vip.program.${size}`, cgroup === undefined ? 'skein' : 'skein-variant', performance.now() - begin);
 }
 
 async function measure(

@@ -6,9 +6,10 @@
  * beyond open descriptors, each of which is Disposable.
  */
 
+export { attachToCgroup, type CgroupProgramKind, cgroupPrograms, detachFromCgroup } from './bpf/cgroup.ts';
 export { type BpfEntry, BpfMap, type BpfMapSpec, type BpfMapType } from './bpf/map.ts';
 export { BpfObject, BpfObjectError } from './bpf/object.ts';
-export { BpfProgram, type BpfProgramSpec, BpfVerifierError } from './bpf/program.ts';
+export { BpfProgram, type BpfProgramKind, type BpfProgramSpec, BpfVerifierError } from './bpf/program.ts';
 export { attachTcx, detachTcx, TCX_DROP, TCX_NEXT, type TcxDirection, type TcxTarget, tcxPrograms } from './bpf/tcx.ts';
 export { decodeFrame, type Layer } from './capture/decode.ts';
 export { type CapturedFrame, type CaptureOptions, PacketSocket } from './capture/packet-socket.ts';
@@ -69,6 +70,7 @@ export type { NextHop, Route, RouteSpec, RouteType } from './route/route-codec.t
 export { RouteSocket } from './route/route-socket.ts';
 export type { RouteLookup, Routes } from './route/routes.ts';
 export type { Rule, RuleAction, Rules } from './route/rules.ts';
+export { type TcpConnection, TcpConnections } from './sock-diag.ts';
 export {
   type BindOptions,
   type ConnectOptions,

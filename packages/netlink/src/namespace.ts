@@ -14,11 +14,13 @@ import {
   CLONE_NEWNET,
   MNT_DETACH,
   NSFS_MAGIC,
+  SO_NETNS_COOKIE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
+  SOL_SOCKET,
   UMOUNT_NOFOLLOW,
 } from './kernel/constants.ts';
-import { bindMount, ioctl, setns, socket, unmount, unshare } from './kernel/libc.ts';
+import { bindMount, getSocketOption, ioctl, setns, socket, unmount, unshare } from './kernel/libc.ts';
 
 /** The calling thread's own namespace, not the process's first thread's. */
 const CURRENT = '/proc/thread-self/ns/net';
@@ -129,6 +131,19 @@ export class NetworkNamespace implements Disposable {
       throw new TypeError('NetworkNamespace.run: the action must be synchronous, it returned a promise');
     }
     return result;
+  }
+
+  /** @returns the number that BPF programs know the namespace by; no other has it before the next reboot (Linux 5.14). */
+  cookie(): bigint {
+    return this.run(() => {
+      const fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      try {
+        const [cookie = 0n] = new BigUint64Array(getSocketOption(fd, SOL_SOCKET, SO_NETNS_COOKIE, 8).slice().buffer);
+        return cookie;
+      } finally {
+        closeSync(fd);
+      }
+    });
   }
 
   /** True when both are handles of one namespace. */

@@ -102,6 +102,7 @@ export const commands = {
     durationNs: 'u32',
   }),
   programById: command(13, 'BPF_PROG_GET_FD_BY_ID', { id: 'u32', nextId: 'u32', openFlags: 'u32' }),
+  mapById: command(14, 'BPF_MAP_GET_FD_BY_ID', { id: 'u32', nextId: 'u32', openFlags: 'u32' }),
   objectInfo: command(15, 'BPF_OBJ_GET_INFO_BY_FD', { fd: 'u32', infoSize: 'u32', info: 'u64' }),
   programQuery: command(16, 'BPF_PROG_QUERY', {
     targetIndex: 'u32',
@@ -134,6 +135,17 @@ export const programInfo = struct({
   createdByUid: 'u32',
   mapCount: 'u32',
   mapIds: 'u64',
+  ...nameFields,
+});
+
+/** struct bpf_map_info up to the name. */
+export const mapInfo = struct({
+  type: 'u32',
+  id: 'u32',
+  keySize: 'u32',
+  valueSize: 'u32',
+  maximumEntries: 'u32',
+  flags: 'u32',
   ...nameFields,
 });
 

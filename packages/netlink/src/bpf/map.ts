@@ -1,7 +1,7 @@
 /** Maps: what programs and their owner share, keys and values of fixed sizes. */
 import { closeSync } from 'node:fs';
 import { hasCode } from '../errors.ts';
-import { attempt, call, commands, encodeName } from './bpf.ts';
+import { attempt, call, commands, decodeName, encodeName, mapInfo } from './bpf.ts';
 
 /** enum bpf_map_type, linux/bpf.h: those that may be asked for. */
 export const mapTypes = { hash: 1, array: 2, 'per-cpu-array': 6 } as const;
@@ -49,6 +49,25 @@ export class BpfMap implements Disposable {
       name,
     );
     return new BpfMap(spec, result);
+  }
+
+  /** Opens a map by the kernel's number. @returns undefined when it has gone, or is of a type that is not known here. */
+  static byId(id: number): BpfMap | undefined {
+    try {
+      const fd = call(commands.mapById, { id }, String(id)).result;
+      try {
+        const spec = specOf(fd);
+        if (spec !== undefined) return new BpfMap(spec, fd);
+      } catch (error) {
+        closeSync(fd);
+        throw error;
+      }
+      closeSync(fd);
+      return undefined;
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
   }
 
   /** @returns the value, or undefined if there is no such key. */
@@ -152,6 +171,15 @@ export class BpfMap implements Disposable {
     }
     return stable(value);
   }
+}
+
+function specOf(fd: number): BpfMapSpec | undefined {
+  const info = new Uint8Array(new ArrayBuffer(mapInfo.size));
+  call(commands.objectInfo, { fd, infoSize: info.length, info });
+  const known = mapInfo.decode(info);
+  const { keySize, valueSize, maximumEntries, flags } = known;
+  const type = Object.entries(mapTypes).find(([, number]) => number === known.type)?.[0] as BpfMapType | undefined;
+  return type && { name: decodeName(known), type, keySize, valueSize, maximumEntries, flags };
 }
 
 /** BPF wants memory that does not move: a copy on its own buffer. */

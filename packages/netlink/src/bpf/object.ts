@@ -6,7 +6,7 @@
  * that programs name. Nothing else is linked: no functions of one's own that are not inlined, no global variables.
  */
 import { BpfMap, type BpfMapType, mapTypes } from './map.ts';
-import { BpfProgram, INSTRUCTION_SIZE } from './program.ts';
+import { BpfProgram, type BpfProgramKind, INSTRUCTION_SIZE } from './program.ts';
 
 /** The file is no BPF object, or has in it what this loader does not do. */
 export class BpfObjectError extends Error {
@@ -117,7 +117,7 @@ export class BpfObject {
    * Loads one of the file's programs with these maps, by name.
    * @throws BpfObjectError when a map that it uses is not given; BpfVerifierError when the kernel refuses it.
    */
-  loadProgram(name: string, maps: ReadonlyMap<string, BpfMap>): BpfProgram {
+  loadProgram(name: string, maps: ReadonlyMap<string, BpfMap>, kind: BpfProgramKind = 'traffic-control'): BpfProgram {
     const definition = this.#programs.get(name);
     if (definition === undefined) throw new BpfObjectError(`no program ${name} in the object`);
     const instructions = Buffer.from(definition.bytes);
@@ -128,7 +128,7 @@ export class BpfObject {
       instructions.writeUInt8(registers | (BPF_PSEUDO_MAP_FD << 4), offset + 1);
       instructions.writeInt32LE(map.fd, offset + 4);
     }
-    return BpfProgram.load({ name, instructions, license: this.#license });
+    return BpfProgram.load({ name, instructions, license: this.#license, kind });
   }
 }
 

@@ -1,10 +1,25 @@
-/** Programs of type SCHED_CLS: what traffic control runs for every packet of a link. */
+/** Programs: what traffic control runs for every packet of a link, and cgroups for what their processes do with sockets. */
 import { closeSync } from 'node:fs';
 import { hasCode, SystemError } from '../errors.ts';
+import { address } from '../kernel/libc.ts';
 import { attempt, call, commands, decodeName, encodeName, programInfo } from './bpf.ts';
+import { BpfMap } from './map.ts';
 
-/** BPF_PROG_TYPE_SCHED_CLS, linux/bpf.h */
-const SCHED_CLS = 3;
+/** enum bpf_prog_type and, where there is one for the type, enum bpf_attach_type, linux/bpf.h */
+export const programKinds = {
+  'traffic-control': { type: 3, attachType: 0 },
+  /** A socket is about to be connected. */
+  connect4: { type: 18, attachType: 10 },
+  connect6: { type: 18, attachType: 11 },
+  /** Somebody asks for a socket's other end. */
+  peername4: { type: 18, attachType: 29 },
+  peername6: { type: 18, attachType: 30 },
+  /** A socket is closed. */
+  'socket-release': { type: 9, attachType: 34 },
+} as const;
+export type BpfProgramKind = keyof typeof programKinds;
+/** BOUNDED by the verifier (MAX_USED_MAPS). */
+const MAX_MAPS = 64;
 /** sizeof(struct bpf_insn) */
 export const INSTRUCTION_SIZE = 8;
 /** Some of the kernel's helper functions may only be called by programs under this license. */
@@ -35,9 +50,11 @@ export interface BpfProgramSpec {
   /** Instructions of 8 bytes each, maps in it by their descriptors. */
   readonly instructions: Uint8Array;
   readonly license?: string;
+  /** Default `traffic-control`. */
+  readonly kind?: BpfProgramKind;
 }
 
-/** A loaded program. It lives as long as this object or a link that it is attached to. */
+/** A loaded program. It lives as long as this object or what it is attached to. */
 export class BpfProgram implements Disposable {
   readonly fd: number;
   readonly name: string;
@@ -61,16 +78,17 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Loads a program for traffic control.
+   * Loads a program.
    * @throws BpfVerifierError with the verifier's log, when the kernel refuses it.
    */
   static load(spec: BpfProgramSpec): BpfProgram {
-    const { name, license: licenseName = defaultLicense } = spec;
+    const { name, license: licenseName = defaultLicense, kind = 'traffic-control' } = spec;
     const instructions = new Uint8Array(new ArrayBuffer(spec.instructions.length));
     instructions.set(spec.instructions);
     const license = cString(licenseName);
     const attributes = {
-      type: SCHED_CLS,
+      type: programKinds[kind].type,
+      expectedAttachType: programKinds[kind].attachType,
       instructionCount: instructions.length / INSTRUCTION_SIZE,
       instructions: instructions,
       license: license,
@@ -94,6 +112,18 @@ export class BpfProgram implements Disposable {
       if (hasCode(error, 'ENOENT')) return undefined;
       throw error;
     }
+  }
+
+  /** @returns the maps that the program uses, of the types that are known here. The caller disposes of them. */
+  maps(): BpfMap[] {
+    const ids = new Uint32Array(new ArrayBuffer(MAX_MAPS * Uint32Array.BYTES_PER_ELEMENT));
+    const info = programInfo.encode({ mapCount: MAX_MAPS, mapIds: address(new Uint8Array(ids.buffer)) });
+    call(commands.objectInfo, { fd: this.fd, infoSize: info.length, info });
+    using opened = new DisposableStack();
+    const { mapCount } = programInfo.decode(info);
+    const maps = [...ids.slice(0, mapCount)].flatMap((id) => opened.use(BpfMap.byId(id)) ?? []);
+    opened.move();
+    return maps;
   }
 
   /** Runs the program once on a frame, without any link. @returns its verdict and the frame as it left it. */

@@ -3,9 +3,11 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  cgroupPrograms,
   connectTcpIn,
   Nftables,
   RouteSocket,
+  TcpConnections,
   tcpServerIn,
   udpClientIn,
   udpSocketIn,
@@ -13,7 +15,7 @@ import {
 } from '@skein/netlink';
 import { silentLogger } from '../common/index.ts';
 import { createLoadBalancer } from './balancer.ts';
-import { greeting, networkId, TestSegment, ToldGossip, virtualIp } from './testing.ts';
+import { greeting, networkId, TestCgroup, TestSegment, ToldGossip, virtualIp } from './testing.ts';
 import { sendInit } from './testing-sctp.ts';
 import type { LoadBalancer } from './types.ts';
 
@@ -29,21 +31,43 @@ const tableOf = (segment: TestSegment, name: string): string => {
   return JSON.stringify(nft.list({ family: 'ip', name: 'skein' }));
 };
 
+/** What leads connections of TCP. */
+const ways = ['nft', 'connect time'] as const;
+type Way = (typeof ways)[number];
+
+const skipConnectTime = TestCgroup.root === undefined && 'this host has no cgroups of version 2';
+
+/** A test that must come out the same, whichever leads. */
+function testBoth(title: string, body: (way: Way) => Promise<void>): void {
+  for (const way of ways) test(`${title} (${way})`, { skip: way !== 'nft' && skipConnectTime }, () => body(way));
+}
+
 /** A client and three tasks of one service. */
-async function scene(name: string): Promise<{ segment: TestSegment; gossip: ToldGossip; start: () => LoadBalancer }> {
+async function scene(
+  name: string,
+  way: Way = 'nft',
+): Promise<{ segment: TestSegment; gossip: ToldGossip; start: (mode?: 'auto' | 'off') => LoadBalancer }> {
   const segment = new TestSegment(name);
+  if (way === 'connect time') segment.enterCgroup();
   segment.add('client', '10.88.0.5');
   segment.alone('host');
   for (const [index, address] of backends.entries()) await segment.serve(`task${index + 1}`, address, port);
   const gossip = new ToldGossip();
-  const start = (): LoadBalancer =>
+  const start = (mode: 'auto' | 'off' = 'auto'): LoadBalancer =>
     createLoadBalancer({
       logger: silentLogger(),
       hostNamespace: segment.get('host'),
+      connectTime: { mode, cgroup: segment.cgroup?.path },
       auditIntervalMs: 50,
       lostGraceMs: 400,
     });
   return { segment, gossip, start };
+}
+
+/** Where a connection from there to the port is led, by the kernel's own list of connections: nft does not show in it. */
+function seenBySocket(segment: TestSegment, name: string): string | undefined {
+  using connections = TcpConnections.open(segment.get(name));
+  return connections.list().find(({ destinationPort }) => destinationPort === port)?.destination;
 }
 
 async function until(what: string, probe: () => Promise<boolean> | boolean): Promise<void> {
@@ -54,8 +78,8 @@ async function until(what: string, probe: () => Promise<boolean> | boolean): Pro
   assert.fail(`not in time: ${what}`);
 }
 
-test('connections to a virtual IP are spread evenly, and the task sees the client', async () => {
-  const { segment, gossip, start } = await scene('spread');
+testBoth('connections to a virtual IP are spread evenly, and the task sees the client', async (way) => {
+  const { segment, gossip, start } = await scene('spread', way);
   await using _segment = segment;
   await using balancer = start();
   balancer.joinCluster(gossip.asNetworkDB());
@@ -72,8 +96,8 @@ test('connections to a virtual IP are spread evenly, and the task sees the clien
   );
 });
 
-test('a task gets connections only once the way to it is known', async () => {
-  const { segment, gossip, start } = await scene('way');
+testBoth('a task gets connections only once the way to it is known', async (way) => {
+  const { segment, gossip, start } = await scene('way', way);
   await using _segment = segment;
   await using balancer = start();
   balancer.joinCluster(gossip.asNetworkDB());
@@ -87,8 +111,8 @@ test('a task gets connections only once the way to it is known', async () => {
   await until('the second task is in', () => tableOf(segment, 'client').includes('10.88.0.12'));
 });
 
-test('a task reaches its own service, itself among it', async () => {
-  const { segment, gossip, start } = await scene('hairpin');
+testBoth('a task reaches its own service, itself among it', async (way) => {
+  const { segment, gossip, start } = await scene('hairpin', way);
   await using _segment = segment;
   await using balancer = start();
   balancer.joinCluster(gossip.asNetworkDB());
@@ -97,8 +121,8 @@ test('a task reaches its own service, itself among it', async () => {
   assert.equal(await greeting(segment.get('task1'), virtualIp, port), 'task1 10.88.0.11');
 });
 
-test('a draining task keeps its connections and gets no new ones; a gone one is reset at once', async () => {
-  const { segment, gossip, start } = await scene('drain');
+testBoth('a draining task keeps its connections and gets no new ones; a gone one is reset at once', async (way) => {
+  const { segment, gossip, start } = await scene('drain', way);
   await using _segment = segment;
   await using balancer = start();
   balancer.joinCluster(gossip.asNetworkDB());
@@ -107,6 +131,8 @@ test('a draining task keeps its connections and gets no new ones; a gone one is 
   const connection = await connectTcpIn(segment.get('client'), { address: virtualIp, port });
   const [hello] = (await once(connection, 'data')) as [Buffer];
   assert.equal(hello.toString(), 'task1 10.88.0.5');
+  assert.equal(connection.remoteAddress, virtualIp, 'whichever leads, a program sees the address that it asked for');
+  assert.equal(seenBySocket(segment, 'client'), way === 'nft' ? virtualIp : '10.88.0.11');
   gossip.tell('10.88.0.12');
   gossip.tell('10.88.0.11', {}, true);
   await until('the draining task is out', () => !tableOf(segment, 'client').includes('10.88.0.11'));
@@ -121,7 +147,7 @@ test('a draining task keeps its connections and gets no new ones; a gone one is 
   await sleep(100);
   connection.write('and now?');
   const [error] = (await failed) as [NodeJS.ErrnoException];
-  assert.equal(error.code, 'ECONNRESET');
+  assert.equal(error.code, way === 'nft' ? 'ECONNRESET' : 'ECONNABORTED');
 });
 
 test('a datagram sender to a virtual IP is led to another task when his is gone; SCTP is led, too', async () => {
@@ -165,8 +191,8 @@ test('a datagram sender to a virtual IP is led to another task when his is gone;
   }
 });
 
-test('without any task a virtual IP refuses at once', async () => {
-  const { segment, gossip, start } = await scene('empty');
+testBoth('without any task a virtual IP refuses at once', async (way) => {
+  const { segment, gossip, start } = await scene('empty', way);
   await using _segment = segment;
   await using balancer = start();
   balancer.joinCluster(gossip.asNetworkDB());
@@ -177,6 +203,60 @@ test('without any task a virtual IP refuses at once', async () => {
   const begin = performance.now();
   assert.equal(await greeting(segment.get('client'), virtualIp, port), 'ECONNREFUSED');
   assert.ok(performance.now() - begin < 500, `${performance.now() - begin} ms`);
+});
+
+test('at connect time: IPv4 from a socket of IPv6 is led, too; a process of no container is left to nft', {
+  skip: skipConnectTime,
+}, async () => {
+  const { segment, gossip, start } = await scene('mapped', 'connect time');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  balancer.attach(client(segment));
+  const mapped = await connectTcpIn(segment.get('client'), { address: `::ffff:${virtualIp}`, port });
+  assert.equal(seenBySocket(segment, 'client'), '::ffff:10.88.0.11');
+  assert.equal(mapped.remoteAddress, `::ffff:${virtualIp}`);
+  mapped.destroy();
+  segment.leaveCgroup();
+  await until('it is closed', () => seenBySocket(segment, 'client') === undefined);
+  const outside = await connectTcpIn(segment.get('client'), { address: virtualIp, port });
+  assert.equal(seenBySocket(segment, 'client'), virtualIp);
+  outside.destroy();
+});
+
+test('at connect time: who is detached is led no more, and a daemon that is told "off" takes the programs away', {
+  skip: skipConnectTime,
+}, async () => {
+  const { segment, gossip, start } = await scene('off', 'connect time');
+  await using _segment = segment;
+  const programs = (): number => {
+    const found = cgroupPrograms(segment.cgroup?.path ?? '', 'connect4');
+    for (const program of found) program[Symbol.dispose]();
+    return found.length;
+  };
+  const ledTo = async (): Promise<string | undefined> => {
+    const connection = await connectTcpIn(segment.get('client'), { address: virtualIp, port });
+    const destination = seenBySocket(segment, 'client');
+    connection.destroy();
+    await until('it is closed', () => seenBySocket(segment, 'client') === undefined);
+    return destination;
+  };
+  {
+    await using balancer = start();
+    balancer.joinCluster(gossip.asNetworkDB());
+    gossip.tell('10.88.0.11');
+    balancer.attach(client(segment));
+    assert.equal(await ledTo(), '10.88.0.11');
+    balancer.detach('client');
+    assert.equal(await ledTo(), virtualIp, 'its table leads');
+    balancer.attach(client(segment));
+    assert.equal(await ledTo(), '10.88.0.11');
+  }
+  assert.equal(await ledTo(), '10.88.0.11', 'while no daemon is there');
+  await using _off = start('off');
+  assert.equal(programs(), 0);
+  assert.equal(await ledTo(), virtualIp);
 });
 
 test('our table comes back when somebody flushes it, and theirs stays as it is', async () => {
@@ -208,31 +288,34 @@ test('our table comes back when somebody flushes it, and theirs stays as it is',
   assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task1 10.88.0.5');
 });
 
-test('rules outlive the balancer; the next one keeps them until records come, and drops what never comes', async () => {
-  const { segment, gossip, start } = await scene('adopt');
-  await using _segment = segment;
-  const first = start();
-  first.joinCluster(gossip.asNetworkDB());
-  gossip.tell('10.88.0.11');
-  gossip.tell('10.88.0.12');
-  first.attach(client(segment));
-  await first[Symbol.asyncDispose]();
-  assert.match(await greeting(segment.get('client'), virtualIp, port), /^task[12] /);
-  const before = tableOf(segment, 'client');
-  await using second = start();
-  second.joinCluster(new ToldGossip().asNetworkDB());
-  const told = new ToldGossip();
-  second.joinCluster(told.asNetworkDB());
-  second.attach(client(segment));
-  assert.equal(tableOf(segment, 'client'), before, 'the very same rules, not made anew');
-  told.tell('10.88.0.12');
-  await until('the known task only', () => !tableOf(segment, 'client').includes('10.88.0.11'));
-  await sleep(600);
-  assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task2 10.88.0.5');
-});
+testBoth(
+  'rules outlive the balancer; the next one keeps them until records come, and drops what never comes',
+  async (way) => {
+    const { segment, gossip, start } = await scene('adopt', way);
+    await using _segment = segment;
+    const first = start();
+    first.joinCluster(gossip.asNetworkDB());
+    gossip.tell('10.88.0.11');
+    gossip.tell('10.88.0.12');
+    first.attach(client(segment));
+    await first[Symbol.asyncDispose]();
+    assert.match(await greeting(segment.get('client'), virtualIp, port), /^task[12] /);
+    const before = tableOf(segment, 'client');
+    await using second = start();
+    second.joinCluster(new ToldGossip().asNetworkDB());
+    const told = new ToldGossip();
+    second.joinCluster(told.asNetworkDB());
+    second.attach(client(segment));
+    assert.equal(tableOf(segment, 'client'), before, 'the very same rules, not made anew');
+    told.tell('10.88.0.12');
+    await until('the known task only', () => !tableOf(segment, 'client').includes('10.88.0.11'));
+    await sleep(600);
+    assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task2 10.88.0.5');
+  },
+);
 
-test("a lost node's tasks are the last resort, until they are told again", async () => {
-  const { segment, gossip, start } = await scene('lost');
+testBoth("a lost node's tasks are the last resort, until they are told again", async (way) => {
+  const { segment, gossip, start } = await scene('lost', way);
   await using _segment = segment;
   await using balancer = start();
   balancer.joinCluster(gossip.asNetworkDB());

@@ -7,11 +7,13 @@ import { errorText, type Logger } from '../common/index.ts';
 import { decodeRecord, endpointTable } from '../discovery/records.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { BalancedNamespace } from './balanced-namespace.ts';
+import { type ConnectTime, type ConnectTimeOptions, openConnectTime } from './connect-time/index.ts';
 import { HostPorts } from './host-ports.ts';
 import { ipv6Listeners } from './listeners.ts';
 import { backendOf, ipv6BackendOf, peerAddressesOf, peerTable } from './records.ts';
 import { Reservations } from './reservations.ts';
 import { ReturnPath } from './return-path.ts';
+import { placeOf } from './rules.ts';
 import { type BackendRecord, portKey, type ServiceKey, ServiceTable } from './service-table.ts';
 import { clientTable, entranceTable, ipv6ClientTable, isVirtualIp, parsePortKey } from './tables.ts';
 import type { BalancedClient, HostPort, IngressEntrance, LoadBalancer, PortTarget } from './types.ts';
@@ -20,6 +22,8 @@ export interface LoadBalancerOptions {
   readonly logger: Logger;
   /** Where ports are published; by default the process's own namespace. */
   readonly hostNamespace?: NetworkNamespace;
+  /** Which processes are led to tasks when they connect; by default none, so that nft leads all. */
+  readonly connectTime?: ConnectTimeOptions;
   /** How often tables and records are looked at, whatever happens; milliseconds. */
   readonly auditIntervalMs?: number;
   /** How often it is looked at whether a task's servers listen on IPv6; milliseconds. */
@@ -60,6 +64,7 @@ class Balancer implements LoadBalancer {
   readonly #ownsHost: boolean;
   readonly #lostGraceMs: number;
   readonly #services = new ServiceTable();
+  readonly #connectTime: ConnectTime;
   readonly #hostPorts: HostPorts;
   /** By container ID. BOUNDED by the containers of this host. */
   readonly #clients = new Map<string, AttachedClient>();
@@ -78,8 +83,9 @@ class Balancer implements LoadBalancer {
   #lastReport = { what: '', text: '' };
   #isClosed = false;
 
-  constructor({ logger, hostNamespace, auditIntervalMs, lostGraceMs, ...options }: LoadBalancerOptions) {
+  constructor({ logger, hostNamespace, connectTime, auditIntervalMs, lostGraceMs, ...options }: LoadBalancerOptions) {
     this.#logger = logger;
+    this.#connectTime = openConnectTime(connectTime ?? { mode: 'off', cgroup: undefined }, logger);
     this.#ownsHost = hostNamespace === undefined;
     this.#host = hostNamespace ?? NetworkNamespace.current();
     this.#lostGraceMs = lostGraceMs ?? defaultLostGraceMs;
@@ -139,6 +145,7 @@ class Balancer implements LoadBalancer {
     const client = this.#clients.get(containerId);
     if (client === undefined) return;
     this.#clients.delete(containerId);
+    this.#connectTime.forget(client.kernel.namespace);
     this.#release(client);
   }
 
@@ -203,6 +210,7 @@ class Balancer implements LoadBalancer {
     await this.#programming;
     await this.#hostPorts.settled();
     for (const client of this.#clients.values()) this.#release(client);
+    this.#connectTime[Symbol.dispose]();
     this.#entrance?.kernel[Symbol.dispose]();
     this.#hostPorts[Symbol.dispose]();
     this.reservations[Symbol.dispose]();
@@ -263,14 +271,19 @@ class Balancer implements LoadBalancer {
     const networks = new Set(this.#dirty);
     this.#dirty.clear();
     const gone = new Map([...networks].map((networkId) => [networkId, this.#goneTasks(networkId)]));
+    const goneOf = new Map<NetworkNamespace, ReadonlySet<string>>();
     for (const client of [...this.#clients.values()]) {
       const own = client.spec.networks.map(({ id }) => id).filter((id) => networks.has(id));
       if (own.length === 0 || this.#clients.get(client.spec.containerId) !== client) continue;
       this.#programClient(client);
-      this.#forgetFlows(client.kernel, new Set(own.flatMap((id) => [...(gone.get(id) ?? [])])));
+      const addresses = new Set(own.flatMap((id) => [...(gone.get(id) ?? [])]));
+      this.#forgetFlows(client.kernel, addresses);
+      goneOf.set(client.kernel.namespace, addresses);
       await turn();
       if (this.#isClosed) return;
     }
+    const ended = this.#connectTime.end(goneOf);
+    if (ended > 0) this.#logger.debug({ count: ended }, 'connections to tasks that have gone are ended');
     const entrance = this.#entrance;
     if (entrance === undefined || !networks.has(entrance.spec.networkId)) return;
     this.#programEntrance();
@@ -319,8 +332,8 @@ class Balancer implements LoadBalancer {
   }
 
   #programClient({ spec, kernel, returnPath }: AttachedClient): void {
+    const services = spec.networks.flatMap(({ id }) => [...this.#services.virtualServices(id)]);
     try {
-      const services = spec.networks.flatMap(({ id }) => [...this.#services.virtualServices(id)]);
       const virtual = (wanted: boolean) => new Map(services.filter(([address]) => isIPv6(address) === wanted));
       const ingress = spec.ingress && { ...spec.ingress, returnPath: returnPath && spec.ingress.returnPath };
       kernel.apply(clientTable(spec.containerId, virtual(false), ingress));
@@ -329,6 +342,7 @@ class Balancer implements LoadBalancer {
     } catch (error) {
       this.#report(`cannot balance the connections of container ${spec.containerId}`, error);
     }
+    this.#connectTime.apply(kernel.namespace, new Map(services), placeOf(spec.containerId));
   }
 
   #programEntrance(): void {

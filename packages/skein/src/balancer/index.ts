@@ -7,6 +7,7 @@
  * with IPVS: docs/adr/0007-load-balancing.md.
  */
 export { createLoadBalancer, type LoadBalancerOptions } from './balancer.ts';
+export type { ConnectTimeMode, ConnectTimeOptions } from './connect-time/index.ts';
 export { forgetFlows, forgetUntranslated } from './flows.ts';
 export { anyAddress, anyIpv6Address } from './port-place.ts';
 export { PortHeldError, Reservations } from './reservations.ts';

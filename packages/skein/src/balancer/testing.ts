@@ -1,6 +1,6 @@
 /** Helpers of this room's kernel tests: namespaces on one bridge, and a gossip that tells what the test says. */
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
 import type { NetworkDB, TableChange } from '@skein/gossip';
@@ -75,6 +75,7 @@ export class TestSegment implements AsyncDisposable {
   readonly #folder: string;
   readonly #made = new Map<string, NetworkNamespace>();
   readonly #servers = new AsyncDisposableStack();
+  #cgroup: TestCgroup | undefined;
 
   constructor(name: string) {
     this.#folder = `/run/skein-test-${process.pid}/balancer-${name}`;
@@ -138,6 +139,21 @@ export class TestSegment implements AsyncDisposable {
     };
   }
 
+  /** Of this process, while the segment is there. */
+  get cgroup(): TestCgroup | undefined {
+    return this.#cgroup;
+  }
+
+  /** Puts this process into a cgroup of its own, as a container's processes are in theirs. */
+  enterCgroup(): void {
+    this.#cgroup ??= this.#servers.use(TestCgroup.create('segment'));
+  }
+
+  /** From now on this process makes sockets that nobody is to lead. */
+  leaveCgroup(): void {
+    this.#cgroup?.leave();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#servers[Symbol.asyncDispose]();
     for (const [name, namespace] of this.#made) {
@@ -152,6 +168,48 @@ export class TestSegment implements AsyncDisposable {
     this.#made.set(name, namespace);
     return namespace;
   }
+}
+
+/** Where version 2 cgroups are: alone, or beside those of version 1. */
+const cgroupRoots = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'];
+
+/** A version 2 cgroup with this process in it, as a container's processes are in theirs. */
+export class TestCgroup implements Disposable {
+  readonly path: string;
+  readonly #before: string;
+
+  private constructor(root: string, name: string) {
+    this.path = join(root, `skein-test-${process.pid}-${name}`);
+    const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
+    this.#before = join(root, own);
+    mkdirSync(this.path);
+    enter(this.path);
+  }
+
+  /** Where they are; undefined where the host has no such cgroups. */
+  static get root(): string | undefined {
+    return cgroupRoots.find((path) => existsSync(join(path, 'cgroup.controllers')));
+  }
+
+  /** @returns undefined where the host has no such cgroups. */
+  static create(name: string): TestCgroup | undefined {
+    const { root } = TestCgroup;
+    return root === undefined ? undefined : new TestCgroup(root, name);
+  }
+
+  /** Leaves it, for sockets that nobody is to lead. */
+  leave(): void {
+    enter(this.#before);
+  }
+
+  [Symbol.dispose](): void {
+    this.leave();
+    rmdirSync(this.path);
+  }
+}
+
+function enter(cgroup: string): void {
+  writeFileSync(join(cgroup, 'cgroup.procs'), `${process.pid}`);
 }
 
 /** @returns the first words of the server that answers, or the error's code. */

@@ -16,10 +16,12 @@ export interface DaemonSettings {
   readonly pidFile?: string;
   readonly cgroupParent?: string;
   readonly fastPath: 'auto' | 'off';
+  readonly connectTime: 'auto' | 'off';
 }
 
 const flags = flagTable(`
   --cgroup-parent string              Parent cgroup of the containers
+  --connect-time string=off           Lead containers' connections to virtual IPs when they are made, by BPF ("auto": where the kernel can, "off")
   --containerd string                 Socket of a running containerd; without it the daemon starts its own
   --data-root string=/var/lib/skein   Where state lives that outlasts a reboot
   -D, --debug                         Log at level debug
@@ -52,9 +54,10 @@ export function daemonCommand(streams: Streams, start: (settings: DaemonSettings
   };
 }
 
-function fastPathOf(value: string): DaemonSettings['fastPath'] {
+/** Of a flag for what the kernel may be able to do. */
+function modeOf(flag: string, value: string): 'auto' | 'off' {
   if (value === 'auto' || value === 'off') return value;
-  throw new CommandError(`${program}: invalid argument "${value}" for --fast-path: it is "auto" or "off"`);
+  throw new CommandError(`${program}: invalid argument "${value}" for --${flag}: it is "auto" or "off"`);
 }
 
 function settingsOf(line: ReturnType<typeof parseLine>['flags']): DaemonSettings {
@@ -70,7 +73,8 @@ function settingsOf(line: ReturnType<typeof parseLine>['flags']): DaemonSettings
     hosts: hosts.length > 0 ? hosts : [defaultHost],
     logLevel: line.on('debug') ? 'debug' : line.text('log-level'),
     labels: line.list('label'),
-    fastPath: fastPathOf(line.text('fast-path')),
+    fastPath: modeOf('fast-path', line.text('fast-path')),
+    connectTime: modeOf('connect-time', line.text('connect-time')),
     ...Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== '')),
   };
 }

@@ -7,6 +7,8 @@ import { SkeinError } from '../common/index.ts';
 
 const run = promisify(execFile);
 const cgroupRoot = '/sys/fs/cgroup';
+/** Parent of the containers' cgroups. */
+export const defaultCgroupParent = '/skein';
 /** Output of `ps` that is read, in bytes. */
 const maximumPsBytes = 16 * 1024 * 1024;
 
@@ -16,6 +18,21 @@ export async function cgroupVersion(): Promise<'1' | '2'> {
     () => '2' as const,
     () => '1' as const,
   );
+}
+
+/**
+ * Where BPF programs find a container's processes: runc puts them into version 2's hierarchy also where that stands beside
+ * version 1's. @returns the parent's directory there, which may not exist yet; undefined on hosts without version 2.
+ */
+export async function unifiedCgroup(parent = defaultCgroupParent): Promise<string | undefined> {
+  for (const root of [cgroupRoot, join(cgroupRoot, 'unified')]) {
+    const isUnified = await access(join(root, 'cgroup.controllers')).then(
+      () => true,
+      () => false,
+    );
+    if (isUnified) return join(root, parent);
+  }
+  return undefined;
 }
 
 /** Version 1 accounts for swap only when the kernel was started so (cgroup-v1/memory.rst). */

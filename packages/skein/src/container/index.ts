@@ -14,6 +14,7 @@
  */
 export type { ManagedContainerd } from './containerd/supervisor.ts';
 export { stopManagedContainerd } from './containerd/supervisor.ts';
+export { unifiedCgroup } from './host.ts';
 export { type ContainerRuntimeOptions, openContainerRuntime } from './open.ts';
 export { familiarName, familiarReference, parseReference, type Reference, withDefaultTag } from './references.ts';
 export { signalNumber } from './signals.ts';

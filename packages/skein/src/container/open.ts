@@ -5,7 +5,7 @@ import { type EventBus, errorText, type Logger, SkeinError } from '../common/ind
 import { connectContainerd, containerdNamespace, isAlreadyExists } from './containerd/client.ts';
 import { ContainerdSupervisor, type ManagedContainerd } from './containerd/supervisor.ts';
 import type { Context } from './context.ts';
-import { cgroupVersion, hasSwapLimit } from './host.ts';
+import { cgroupVersion, defaultCgroupParent, hasSwapLimit } from './host.ts';
 import { Runtime } from './runtime.ts';
 import { ContainerStore } from './state.ts';
 import type { ContainerRuntime } from './types.ts';
@@ -45,7 +45,7 @@ export async function openContainerRuntime(options: ContainerRuntimeOptions): Pr
       logger: options.logger,
       runDirectory: options.runDirectory,
       volumeDirectory: options.volumeDirectory ?? join(dirname(options.stateDirectory), 'volumes'),
-      cgroupParent: options.cgroupParent ?? '/skein',
+      cgroupParent: options.cgroupParent ?? defaultCgroupParent,
       cgroupVersion: version,
       swapLimit: await hasSwapLimit(version),
       closed: closing.signal,

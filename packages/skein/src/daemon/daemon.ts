@@ -3,7 +3,12 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createLoadBalancer, type LoadBalancer } from '../balancer/index.ts';
 import { createLogger, EventBus, type Logger } from '../common/index.ts';
-import { type ContainerInspect, type ContainerRuntime, openContainerRuntime } from '../container/index.ts';
+import {
+  type ContainerInspect,
+  type ContainerRuntime,
+  openContainerRuntime,
+  unifiedCgroup,
+} from '../container/index.ts';
 import { createDiscovery, type Discovery, parseResolvConf } from '../discovery/index.ts';
 import { type Diagnosis, startEngine } from '../engine/index.ts';
 import {
@@ -40,6 +45,8 @@ export interface DaemonOptions {
   readonly cgroupParent?: string;
   /** Whether containers' TCP and UDP go past the bridges where the kernel can. */
   readonly fastPath: 'auto' | 'off';
+  /** Whether containers' connections to virtual IPs are led when they are made, where the kernel can. */
+  readonly connectTime: 'auto' | 'off';
 }
 
 /** Runs the daemon until SIGTERM or SIGINT. @throws Error when a part does not start; what had started is ended again. */
@@ -55,7 +62,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const overlay = parts.use(openOverlay(options, events, logger));
   await overlay.adopt(new Set([...(await networkedContainers(runtime)), ingressSandboxId]));
   const discovery = parts.use(createDiscovery({ logger: logger.child({ room: 'discovery' }) }));
-  const balancer = parts.use(createLoadBalancer({ logger: logger.child({ room: 'balancer' }) }));
+  const balancer = parts.use(
+    createLoadBalancer({
+      logger: logger.child({ room: 'balancer' }),
+      connectTime: { mode: options.connectTime, cgroup: await unifiedCgroup(options.cgroupParent) },
+    }),
+  );
   // Containers that ended while no daemon was there have no sandbox any more: nothing is to be led to them.
   balancer.retainPorts(gatewayAddresses(overlay));
   const attachments = new Attachments();
