@@ -342,7 +342,8 @@ class Balancer implements LoadBalancer {
     } catch (error) {
       this.#report(`cannot balance the connections of container ${spec.containerId}`, error);
     }
-    this.#connectTime.apply(kernel.namespace, new Map(services), placeOf(spec.containerId));
+    const ofIpv4 = new Map(services.filter(([address]) => !isIPv6(address)));
+    this.#connectTime.apply(kernel.namespace, ofIpv4, placeOf(spec.containerId));
   }
 
   #programEntrance(): void {
