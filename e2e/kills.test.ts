@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Cluster } from './support/cluster.ts';
 import { playKills } from './support/kills.ts';
 
-const kills = Number(process.env.SKEIN_KILLS ?? 12);
+const kills = Number(process.env.SKEIN_KILLS ?? 8);
 const seed = Number(process.env.SKEIN_KILLS_SEED ?? Date.now() % 1_000_000);
 /** For the making of the lab, and for each kill on a machine with much else to do. */
 const timeoutMs = 120_000 + kills * 30_000;

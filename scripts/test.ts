@@ -25,6 +25,7 @@ const patient = [
   'dual-stack',
   'underlay6',
   'fields',
+  'connect-time',
   'lab',
   'scope',
 ].map((name) => `e2e/${name}.test.ts`);
