@@ -26,6 +26,7 @@ const patient = [
   'underlay6',
   'fields',
   'connect-time',
+  'debian-client',
   'lab',
   'scope',
 ].map((name) => `e2e/${name}.test.ts`);

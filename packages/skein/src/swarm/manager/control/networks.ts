@@ -1,6 +1,6 @@
 import { clone, create } from '@bufbuild/protobuf';
 import { newObjectId, RpcError, SkeinError } from '../../../common/index.ts';
-import { type Network, NetworkSchema } from '../../gen/objects_pb.js';
+import { type Network, NetworkSchema, type Task } from '../../gen/objects_pb.js';
 import { type NetworkSpec, NetworkSpecSchema } from '../../gen/specs_pb.js';
 import type { IPAMConfig } from '../../gen/types_pb.js';
 import type { ReadTransaction } from '../../store/index.ts';
@@ -130,11 +130,11 @@ function checkRemoval(tx: ReadTransaction, network: Network): void {
     if (attachmentConfigs(service.spec).some(({ target }) => target === id))
       throw new RpcError('FailedPrecondition', `network ${id} is in use by service ${service.id}`);
   }
+  // Tasks of a service that was removed are about to go: clients remove its networks right after it.
+  const isStaying = ({ serviceId }: Task): boolean => serviceId === '' || tx.get('service', serviceId) !== undefined;
   const task = tx
     .list('task')
-    .find(
-      (candidate) =>
-        isWanted(candidate) && isAlive(candidate) && candidate.spec?.networks.some(({ target }) => target === id),
-    );
+    .filter((candidate) => isWanted(candidate) && isAlive(candidate) && isStaying(candidate))
+    .find((candidate) => candidate.spec?.networks.some(({ target }) => target === id));
   if (task) throw new RpcError('FailedPrecondition', `network ${id} is in use by task ${task.id}`);
 }
