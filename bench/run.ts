@@ -25,7 +25,9 @@ function chosen(): Section[] {
   const unknown = options.only.filter((name) => !sections.some((section) => section.name === name));
   if (unknown.length > 0)
     throw new Error(`no section ${unknown.join(', ')}; there are ${sections.map(({ name }) => name).join(', ')}`);
-  return sections.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
+  return sections.filter(({ name, onRequest }) =>
+    options.only.length === 0 ? !onRequest : options.only.includes(name),
+  );
 }
 
 /** The kernel's own path is measured beside the fast path, where the daemon has one. */

@@ -18,6 +18,8 @@ export interface Section {
   readonly measures: Readonly<Record<string, Measure>>;
   /** After so many seconds no further round begins; the first one always does. */
   readonly budgetSeconds: number;
+  /** Runs only when it is named: the others together take as long as a run may. */
+  readonly onRequest?: true;
   run(bench: Bench): Promise<void>;
 }
 

@@ -18,6 +18,8 @@ const stopped = 3;
 const stopRounds = 6;
 const stopMs = 2000;
 const goMs = 3000;
+/** After so long every host knows a new name. */
+const arrivedMs = 4000;
 
 export const cluster: Section = {
   name: 'cluster',
@@ -148,6 +150,8 @@ class ClusterRun {
       await this.#swarm.running(name, 1);
       const { member, node } = await this.#container(name);
       this.#watchers.delete(member.host);
+      // A name that has not arrived yet would look like one that is gone.
+      await sleep(arrivedMs);
       const probes = [...this.#watchers.values()].map((watcher) =>
         this.#bench.probe.start(watcher, 'gone', `tasks.${name}`, member.address, probeSeconds),
       );

@@ -39,6 +39,7 @@ export const growth: Section = {
   name: 'growth',
   title: 'what grows with nodes, networks and endpoints',
   budgetSeconds: 90,
+  onRequest: true,
   measures: Object.fromEntries([
     ...clusterSizes.flatMap((nodes): [string, Measure][] => [
       [`growth.gossip.bytes.${nodes}`, lower(`gossip at rest, ${nodes} nodes`, 'B/s per node')],
