@@ -142,10 +142,13 @@ export class Container {
     } catch (error) {
       output?.close();
       this.#endEarlyClients();
+      // The start's own error is what the user gets; what is left is taken away by the next start or removal.
+      const leave = (cause: unknown): void =>
+        this.#context.logger.warn({ err: cause, id: this.id }, 'a failed start left its task');
       await unlessNotFound(
         containerd.tasks.kill({ containerId: this.id, signal: signalNumber('KILL'), all: true }),
-      ).catch(() => undefined);
-      await deleteTask(containerd, this.id).catch(() => undefined);
+      ).catch(leave);
+      await deleteTask(containerd, this.id).catch(leave);
       const failure = startFailure(fromContainerd(error));
       await this.#save({ ExitCode: failure.exitCode, Error: failure.error.message });
       throw failure.error;
