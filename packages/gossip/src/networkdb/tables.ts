@@ -71,6 +71,10 @@ export class TableStore {
     if (wasVisible && !isVisible) this.#emit({ ...change, type: 'delete', value: before.value, reason });
     else if (!wasVisible && isVisible) this.#emit({ ...change, type: 'create', value });
     else if (wasVisible && isVisible) this.#emit({ ...change, type: 'update', value, previous: before.value });
+    // Who came later, or lost the entry's former owner, may still go by what it heard elsewhere.
+    else if (row.deleted && !before?.deleted && this.#isReachable(owner)) {
+      this.#emit({ ...change, type: 'delete', value, reason });
+    }
   }
 
   /** All entries of a network, tombstones and hidden ones among them. The current one may be deleted meanwhile. */

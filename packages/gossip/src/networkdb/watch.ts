@@ -14,7 +14,8 @@ export interface TableChange {
   readonly previous?: Uint8Array;
   /**
    * Of a delete: `deleted` by the owner, owner `unreachable` (a `create` follows if it returns),
-   * owner `left` the network or the cluster, or `detached`: this node left the network.
+   * owner `left` the network or the cluster, or `detached`: this node left the network. What was `deleted` may never
+   * have been told of.
    */
   readonly reason?: DeleteReason;
 }

@@ -230,18 +230,29 @@ class Balancer implements LoadBalancer {
   }
 
   #take({ type, networkId, key, value, reason }: TableChange): void {
-    const record = type === 'delete' ? undefined : decodeRecord(value);
-    this.#put(networkId, key, record && backendOf(record), reason);
-    this.#put(networkId, ipv6Key(key), record && ipv6BackendOf(record), reason);
+    const record = decodeRecord(value);
+    const backends = [
+      [key, record && backendOf(record)],
+      [ipv6Key(key), record && ipv6BackendOf(record)],
+    ] as const;
+    for (const [id, backend] of backends) {
+      if (type === 'delete') this.#remove(networkId, id, backend, reason);
+      else this.#put(networkId, id, backend);
+    }
     this.#schedule(networkId);
   }
 
-  #put(networkId: string, key: string, backend: BackendRecord | undefined, reason: TableChange['reason']): void {
-    const now = Date.now();
+  #put(networkId: string, key: string, backend: BackendRecord | undefined): void {
     if (backend !== undefined) this.#noteKnown(networkId, backend.address);
-    if (backend !== undefined) this.#services.set(networkId, key, backend, now);
-    else if (isLoss(reason)) this.#services.lose(networkId, key, now + this.#lostGraceMs, now);
-    else this.#services.delete(networkId, key, now);
+    if (backend !== undefined) this.#services.set(networkId, key, backend, Date.now());
+    else this.#services.delete(networkId, key, undefined, Date.now());
+  }
+
+  /** @param last what was said of it last. */
+  #remove(networkId: string, key: string, last: BackendRecord | undefined, reason: TableChange['reason']): void {
+    const now = Date.now();
+    if (isLoss(reason)) this.#services.lose(networkId, key, now + this.#lostGraceMs, now);
+    else this.#services.delete(networkId, key, last?.address, now);
   }
 
   #takePeer({ type, networkId, key, value, reason }: TableChange): void {

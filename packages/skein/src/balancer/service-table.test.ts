@@ -17,14 +17,27 @@ const record = (address: string, changes: Partial<BackendRecord> = {}): BackendR
 test('a virtual IP that lost its last task is refused for a while, unless its address is given to a task', () => {
   const table = new ServiceTable();
   table.set(network, 'a', record('10.0.0.5'), 0);
-  table.delete(network, 'a', 0);
+  table.delete(network, 'a', undefined, 0);
   assert.deepEqual([...table.virtualServices(network)], [['10.0.0.2', []]]);
   assert.deepEqual([...table.publishedPorts(network)], [], 'a published port goes with its last task');
   table.set(network, 'b', record('10.0.0.2', { virtualIp: '' }), 1);
   assert.deepEqual([...table.virtualServices(network)], []);
-  table.delete(network, 'b', 2);
+  table.delete(network, 'b', undefined, 2);
   table.expire(600_000);
   assert.deepEqual([...table.virtualServices(network)], []);
+});
+
+test('what an earlier daemon said of a task goes with the task, whenever it is taken over', () => {
+  for (const order of ['before', 'after', 'instead'] as const) {
+    const table = new ServiceTable();
+    const adopt = () =>
+      table.adopt(network, 'tcp-80', ['10.0.0.5'], { until: 60_000, returning: new Set(['10.0.0.5']) });
+    if (order !== 'after') adopt();
+    if (order !== 'instead') table.set(network, 'a', record('10.0.0.5'), 0);
+    if (order === 'after') adopt();
+    table.delete(network, 'a', '10.0.0.5', 1);
+    assert.deepEqual([...table.publishedPorts(network)], [], `the record came ${order} it`);
+  }
 });
 
 test('whatever the history: enabled present tasks and nobody else get new flows, when there are any', () => {
@@ -46,7 +59,7 @@ test('whatever the history: enabled present tasks and nobody else get new flows,
           table.lose(network, address, now + 3, now);
           present.delete(address);
         } else if (kind === 'delete') {
-          table.delete(network, address, now);
+          table.delete(network, address, address, now);
           present.delete(address);
         } else table.expire(now);
       }

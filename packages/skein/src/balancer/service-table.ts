@@ -78,29 +78,35 @@ export class ServiceTable {
     if (this.#networks.get(networkId)?.peers.has(endpointId)) this.#network(networkId).peers.delete(endpointId);
   }
 
-  /** What an earlier daemon's rules say, until the records come. */
+  /** What an earlier daemon's rules say, until the records come; of what is known already they say nothing new. */
   adopt(
     networkId: string,
     key: ServiceKey,
     addresses: readonly string[],
     { until, returning }: { until: number; returning: ReadonlySet<string> },
   ): void {
+    const known = this.#network(networkId).rows;
+    const told = new Set([...known.values()].filter(isTold).map(({ record }) => record.address));
     for (const address of addresses) {
+      if (told.has(address)) continue;
       const [protocol, port] = key.split('-') as [PortProtocol, string | undefined];
       const virtualIp = port === undefined ? key : '';
       const ports = port === undefined ? [] : [{ protocol, publishedPort: Number(port) }];
       const returnsToEntrance = returning.has(address);
       const record = { virtualIp, serviceName: '', address, ports, isDisabled: false, returnsToEntrance };
-      this.#network(networkId).rows.set(`adopted ${key} ${address}`, { record, lostUntil: until });
+      known.set(`adopted ${key} ${address}`, { record, lostUntil: until });
     }
   }
 
-  delete(networkId: string, endpointId: string, now: number): void {
+  /** @param address the task's; also what an earlier daemon said of it counts no more. */
+  delete(networkId: string, endpointId: string, address: string | undefined, now: number): void {
     const network = this.#networks.get(networkId);
-    const row = network?.rows.get(endpointId);
-    if (network === undefined || row === undefined) return;
-    invalidated(network).rows.delete(endpointId);
-    retire(network, row, now);
+    if (network === undefined) return;
+    const gone = [...network.rows].filter(
+      ([id, row]) => id === endpointId || (row.record.address === address && !isTold(row)),
+    );
+    for (const [id] of gone) invalidated(network).rows.delete(id);
+    for (const [, row] of gone) retire(network, row, now);
   }
 
   /** Forgets a network that this host has left. */
@@ -236,9 +242,12 @@ function servicesOf(
 /** What a lost owner said of an address counts no more once somebody else says something of it. */
 function supersede(network: NetworkRows, address: string): void {
   const rows = [...network.rows].filter(([, { record }]) => record.address === address);
-  if (rows.every(([, { lostUntil }]) => lostUntil !== undefined)) return;
-  for (const [endpointId, { lostUntil }] of rows) if (lostUntil !== undefined) network.rows.delete(endpointId);
+  if (!rows.some(([, row]) => isTold(row))) return;
+  for (const [endpointId, row] of rows) if (!isTold(row)) network.rows.delete(endpointId);
 }
+
+/** Whether its owner is there and says it. */
+const isTold = ({ lostUntil }: Row): boolean => lostUntil === undefined;
 
 /** Remembers the virtual IP of a row that has gone, if it was the last that named it. */
 function retire(network: NetworkRows, { record: { virtualIp } }: Row, now: number): void {
