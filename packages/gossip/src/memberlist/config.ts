@@ -9,6 +9,8 @@ export interface MemberlistConfig {
   /** Members asked to ping in our place. */
   readonly indirectChecks: number;
   readonly gossipInterval: number;
+  /** Wait, after a rest, for what is told together with the first news. Ours: upstream waits for its next tick. */
+  readonly gossipDelay: number;
   /** Members that one gossip tick reaches. */
   readonly gossipNodes: number;
   /** How long the dead are still told, so that they can refute; afterwards they are forgotten. */
@@ -49,6 +51,7 @@ export const lanConfig: MemberlistConfig = {
   slowestPace: 2,
   indirectChecks: 3,
   gossipInterval: 200,
+  gossipDelay: 20,
   gossipNodes: 3,
   gossipToTheDead: 30_000,
   pushPullInterval: 30_000,

@@ -78,6 +78,8 @@ export class Memberlist {
   readonly #memberBroadcasts: BroadcastQueue;
   readonly #userBroadcasts: BroadcastQueue;
   #gossipTimer: Timer | undefined;
+  /** Clock time of the last gossip tick, in ms. */
+  #lastGossip = Number.NEGATIVE_INFINITY;
   #pushPullTimer: Timer | undefined;
   #state: 'new' | 'running' | 'closed' = 'new';
 
@@ -121,7 +123,7 @@ export class Memberlist {
       hostAnswers: (address) => this.hostAnswers(address),
       broadcast: (name, part) => {
         this.#memberBroadcasts.push(name, part);
-        this.#armGossip();
+        this.#armGossip(config.gossipInterval * (0.5 + random.next() / 2));
       },
     });
     this.#prober = new Prober({
@@ -299,7 +301,9 @@ export class Memberlist {
   /** Queues a user message for everybody; a newer one of the same name replaces it. `onDone` runs when it was sent often enough. */
   queueBroadcast(name: string, data: Uint8Array, onDone?: () => void): void {
     this.#userBroadcasts.push(name, toPart({ type: 'user', body: data }), onDone);
-    this.#armGossip();
+    // After a rest what networkdb tells goes out at once but for what comes with it, then the interval holds.
+    const { gossipDelay, gossipInterval } = this.#config;
+    this.#armGossip(Math.max(gossipDelay, this.#lastGossip + gossipInterval - this.#clock.now()));
   }
 
   /** Sends a user message in a packet of its own; it may get lost. */
@@ -312,9 +316,8 @@ export class Memberlist {
     await this.#channel.sendUser(to, data, this.#config.streamTimeout);
   }
 
-  #armGossip(): void {
+  #armGossip(delay: number): void {
     if (this.#gossipTimer || this.#state === 'closed') return;
-    const delay = this.#config.gossipInterval * (0.5 + this.#random.next() / 2);
     this.#gossipTimer = this.#clock.setTimeout(() => this.#gossip(), delay);
   }
 
@@ -322,6 +325,7 @@ export class Memberlist {
   #gossip(): void {
     this.#gossipTimer = undefined;
     if (this.#state !== 'running') return;
+    this.#lastGossip = this.#clock.now();
     const deadSince = this.#clock.now() - this.#config.gossipToTheDead;
     const targets = sample(this.#random, this.#membership.list, this.#config.gossipNodes, (member) => {
       if (member === this.self) return false;
@@ -329,7 +333,7 @@ export class Memberlist {
     });
     for (const target of targets) this.#sendWithBroadcasts(target.address, []);
     if (this.#memberBroadcasts.size + this.#userBroadcasts.size === 0) return;
-    this.#gossipTimer = this.#clock.setTimeout(() => this.#gossip(), this.#config.gossipInterval);
+    this.#armGossip(this.#config.gossipInterval);
   }
 
   #sendWithBroadcasts(to: Address, parts: Part[]): void {

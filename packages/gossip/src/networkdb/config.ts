@@ -1,6 +1,8 @@
 /** networkdb's settings, times in ms (networkdb.go and cluster.go of libnetwork). */
 export interface NetworkDBConfig {
   readonly gossipInterval: number;
+  /** Wait, after a rest, for what is told together with the first news. Ours: upstream waits for its next tick. */
+  readonly gossipDelay: number;
   /** Peers of a network that one tick reaches. */
   readonly gossipNodes: number;
   readonly retransmitMult: number;
@@ -46,6 +48,7 @@ const MINUTE = 60 * SECOND;
 
 export const networkDBConfig: NetworkDBConfig = {
   gossipInterval: 200,
+  gossipDelay: 20,
   gossipNodes: 3,
   retransmitMult: 4,
   maxRelayedOnSync: 500,

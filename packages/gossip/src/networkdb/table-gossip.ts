@@ -30,6 +30,8 @@ export interface TableGossipOptions {
 export class TableGossip {
   readonly #options: TableGossipOptions;
   #timer: Timer | undefined;
+  /** Clock time of the last tick, in ms. */
+  #lastTick = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(options: TableGossipOptions) {
@@ -60,14 +62,18 @@ export class TableGossip {
     return this.#options.packetSize() - MESSAGE_OVERHEAD;
   }
 
+  /** After a rest the first news goes out at once but for what comes with it, then the interval holds. */
   #arm(): void {
     if (this.#timer || this.#closed) return;
-    this.#timer = this.#options.clock.setTimeout(() => this.#tick(), this.#options.config.gossipInterval);
+    const { clock, config } = this.#options;
+    const delay = Math.max(config.gossipDelay, this.#lastTick + config.gossipInterval - clock.now());
+    this.#timer = clock.setTimeout(() => this.#tick(), delay);
   }
 
   /** Runs as long as there is something to tell. */
   #tick(): void {
     this.#timer = undefined;
+    this.#lastTick = this.#options.clock.now();
     let isBusy = false;
     for (const network of this.#options.networks()) {
       if (network.own.size + network.relayed.size === 0) continue;

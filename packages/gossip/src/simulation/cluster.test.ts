@@ -50,6 +50,30 @@ test('150 nodes find each other from one bootstrap address at 1 % loss, bytes an
   for (const { db } of cluster.nodes) assert.deepEqual(db.stats().drops, {});
 });
 
+test('after a rest an entry is known to 20 nodes within half a second, that of a newcomer on the network too', async (t) => {
+  await using cluster = await encryptedCluster(21, 20);
+  const [newcomer, ...others] = cluster.nodes;
+  assert.ok(newcomer);
+  for (const { db } of others) void db.joinNetwork('net');
+  await cluster.clock.advance(30 * SECOND);
+  const spread = async (by: NetworkDB, name: string): Promise<number> => {
+    const since = cluster.clock.now();
+    by.createEntry(TABLE, 'net', name, Buffer.from('1'));
+    const isKnown = (): boolean => others.every(({ db }) => db.getEntry(TABLE, 'net', name) !== undefined);
+    assert.ok(await cluster.clock.until(isKnown, 5 * SECOND, 10), `${name} did not come to all`);
+    return cluster.clock.now() - since;
+  };
+  const times = [];
+  for (const [index, { db }] of others.slice(0, 5).entries()) {
+    times.push(await spread(db, `of node ${index}`));
+    await cluster.clock.advance(10 * SECOND);
+  }
+  void newcomer.db.joinNetwork('net');
+  times.push(await spread(newcomer.db, 'of the newcomer'));
+  t.diagnostic(`${times} ms`);
+  assert.ok(Math.max(...times) <= SECOND / 2, `${times}`);
+});
+
 test('whatever is written where, nodes of a network end up with the same tables in spite of loss and reordering', async () => {
   const step = fc.record({
     node: fc.nat(5),
@@ -195,7 +219,8 @@ test('leaving a network and leaving the cluster take the entries along', async (
   const left = third.db.leave();
   await cluster.clock.advance(10 * SECOND);
   await left;
-  assert.deepEqual(reasons, ['two left', 'three left']);
+  // Which of the two that tell of it comes first, the entry's deletion or the node's leaving, is open.
+  assert.match(reasons.join(), /^two (deleted|left),three left$/);
   assert.equal(observer.db.stats().failures, 0);
 });
 
