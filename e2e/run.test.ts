@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { callApi } from './support/api.ts';
 import { Cluster, eventually } from './support/cluster.ts';
 
 const server = 'mkdir /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www';
@@ -144,6 +145,14 @@ test('docker run, create, start and what belongs to them', async (context) => {
     docker('node2', 'rm', '-f', 'four');
     docker('node1', 'network', 'rm', 'six');
     assert.notEqual(cluster.run('node1', 'nft list table ip6 skein-local').exitCode, 0, 'no table is left');
+  });
+
+  await context.test('sixty containers made at once without a name get sixty names', async () => {
+    const create = () =>
+      callApi(cluster.lab.host('node1').paths.socket, 'POST', '/containers/create', { Image: 'ubuntu' });
+    const answers = await Promise.all(Array.from({ length: 60 }, create));
+    for (const { status, body } of answers) assert.equal(status, 201, JSON.stringify(body));
+    docker('node1', 'container', 'prune', '-f');
   });
 
   await context.test('input, entrypoint, user, directory, environment, limits', () => {

@@ -154,8 +154,14 @@ export class Runtime implements ContainerRuntime {
   async rename(id: string, name: string): Promise<void> {
     const container = this.#register.get(id);
     const oldName = container.record.name;
-    this.#register.claimName(name.replace(/^\//, ''), id);
-    await container.rename(name.replace(/^\//, ''));
+    const newName = name.replace(/^\//, '');
+    this.#register.claimName(newName, id);
+    try {
+      await container.rename(newName);
+    } catch (error) {
+      this.#register.freeName(newName);
+      throw error;
+    }
     this.#register.freeName(oldName);
   }
 

@@ -283,7 +283,9 @@ class PlainContainers implements LocalContainers {
     return (mode.kind === 'container' ? this.#register.find(mode.of)?.hostname : undefined) ?? id.slice(0, 12);
   }
 
+  /** Whether a container has the name, or is being created with it. */
   #isTaken(name: string): boolean {
+    if (this.#register.all().some((record) => record.name === name)) return true;
     try {
       this.#options.runtime.find(name);
       return true;
