@@ -25,6 +25,8 @@ typedef __u64 u64;
 /* enum tcx_action_base, linux/bpf.h since 6.6 */
 #define NEXT -1
 #define DROP 2
+/* linux/socket.h */
+#define AF_INET 2
 /* linux/if_packet.h */
 #define PACKET_HOST 0
 /* linux/if_ether.h, linux/in.h */
@@ -137,6 +139,9 @@ struct host {
 	/* UDP port of VXLAN, in network order. */
 	u16 udp_port;
 	u16 padding;
+	/* Hosts that are neighbours on the link, without a gateway between: whose bits under the mask are these. */
+	u32 network;
+	u32 mask;
 };
 
 struct sandbox {
@@ -307,6 +312,10 @@ SECTION("from_sandbox") int skein_leave(struct __sk_buff *packet)
 	if (!frame || !us || !us->device || packet->protocol != htons(ETHERTYPE_IPV4) ||
 	    frame->ip.source != us->vtep || frame->ip.protocol != PROTOCOL_UDP)
 		return DROP;
+	/* No way needs to be looked up to a neighbour. */
+	struct bpf_redir_neigh neighbour = { .nh_family = AF_INET, .ipv4_nh = frame->ip.destination };
+	if ((neighbour.ipv4_nh & us->mask) == us->network)
+		return redirect_neigh(us->device, &neighbour, sizeof(neighbour), 0);
 	return redirect_neigh(us->device, 0, 0, 0);
 }
 

@@ -1,19 +1,19 @@
 /** The fast path of a host, where its kernel can. */
-import { attachTcx, detachTcx, type NetworkNamespace } from '@skein/netlink';
+import { attachTcx, detachTcx, type NetworkNamespace, Prefix } from '@skein/netlink';
 import { errorText, type Logger } from '../../common/index.ts';
 import { NetworkPath } from './network-path.ts';
 import { NoFastPath } from './no-fast-path.ts';
 import { HostPrograms, programNames } from './programs.ts';
 import { hostValue, indexKey, type RemoteEndpoint } from './records.ts';
 import type { FastPath, NetworkPlan } from './types.ts';
-import { largestSegment, underlayLink } from './underlay-link.ts';
+import { largestSegment, neighboursOf, underlayLink } from './underlay-link.ts';
 
 /** `auto`: where the kernel can. */
 export type FastPathMode = 'auto' | 'off';
 
 const direction = 'ingress';
 /** Link 0 is none: nothing is encapsulated. */
-const noTunnel = hostValue('0.0.0.0', 0, 0);
+const noTunnel = hostValue('0.0.0.0', 0, 0, Prefix.parse('0.0.0.0'));
 
 /** @returns the host's fast path. Where it is not wanted or not possible, one that takes away what an earlier daemon made. */
 export function openFastPath(
@@ -100,7 +100,9 @@ class KernelFastPath implements FastPath {
     const link = underlayLink(this.#host, vtep);
     if (this.#underlay !== link) this.#leaveUnderlay();
     this.#underlay = link;
-    this.#programs.host.set(indexKey(0), link === undefined ? noTunnel : hostValue(vtep, link, dataPathPort));
+    const value =
+      link === undefined ? noTunnel : hostValue(vtep, link, dataPathPort, neighboursOf(this.#host, link, vtep));
+    this.#programs.host.set(indexKey(0), value);
     return link;
   }
 

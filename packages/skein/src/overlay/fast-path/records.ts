@@ -1,5 +1,5 @@
 /** The entries of the programs' maps, as fast-path.bpf.c declares them. */
-import { type BpfEntry, type BpfMap, parseAddress, parseMac } from '@skein/netlink';
+import { type BpfEntry, type BpfMap, Prefix, parseAddress, parseMac } from '@skein/netlink';
 
 /** An endpoint of this host. */
 export interface Resident {
@@ -67,9 +67,16 @@ export const endpointValue = (gate: number, mac: string): Buffer => new Bytes().
 /** struct resident */
 export const residentValue = ({ vni, address, port, mac }: Resident): Buffer =>
   new Bytes().u32(vni).address(address).u32(port).mac(mac).done();
-/** struct host */
-export const hostValue = (vtep: string, device: number, udpPort: number): Buffer =>
-  new Bytes().address(vtep).u32(device).networkOrder16(udpPort).done();
+/** struct host @param neighbours addresses of IPv4 that are on the device's link. */
+export const hostValue = (vtep: string, device: number, udpPort: number, neighbours: Prefix): Buffer =>
+  new Bytes()
+    .address(vtep)
+    .u32(device)
+    .networkOrder16(udpPort)
+    .address(neighbours.network)
+    .address(maskOf(neighbours))
+    .done();
+const maskOf = ({ length }: Prefix): string => Prefix.of('255.255.255.255', length).network;
 /** struct sandbox */
 export const sandboxValue = (gate: number, mtu: number): Buffer => new Bytes().u32(gate).u32(mtu).done();
 

@@ -1,8 +1,10 @@
 /** Which link of this host carries its tunnels, and which other hosts are reached over it. */
-import { hasCode, type NetworkNamespace, RouteSocket } from '@skein/netlink';
+import { hasCode, type NetworkNamespace, Prefix, RouteSocket } from '@skein/netlink';
 
 /** Outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348 section 5). */
 const vxlanOverhead = 50;
+/** Length of the prefix of one address of IPv4. */
+const hostPrefix = 32;
 
 /** @returns the index of the link that has the VTEP's IPv4 address and can carry frames; undefined when there is none. */
 export function underlayLink(host: NetworkNamespace, vtep: string): number | undefined {
@@ -10,6 +12,25 @@ export function underlayLink(host: NetworkNamespace, vtep: string): number | und
   const holder = route.addresses.list({ family: 'ipv4' }).find(({ address }) => address === vtep);
   const link = holder && route.links.get(holder.index);
   return link === undefined || link.loopback || link.mac === undefined ? undefined : link.index;
+}
+
+/**
+ * @returns the addresses to which there is no gateway: those of the subnet in which the link has the VTEP's address; none
+ * but that address where routes say otherwise of a part of it.
+ */
+export function neighboursOf(host: NetworkNamespace, link: number, vtep: string): Prefix {
+  using route = RouteSocket.open(host);
+  const held = route.addresses.list({ index: link, family: 'ipv4' }).find(({ address }) => address === vtep);
+  const subnet = Prefix.of(vtep, held?.prefixLength ?? hostPrefix);
+  const isOfSubnet = (destination: Prefix): boolean =>
+    destination.length >= subnet.length && subnet.contains(destination.network);
+  const isRouted = route.routes
+    .list({ family: 'ipv4' })
+    .some(
+      ({ destination, gateway, nextHops }) =>
+        (gateway ?? nextHops) !== undefined && isOfSubnet(Prefix.parse(destination)),
+    );
+  return isRouted ? Prefix.of(vtep, hostPrefix) : subnet;
 }
 
 /** GSO_LEGACY_MAX_SIZE, linux/netdevice.h: what IPv4's total length can say. */
