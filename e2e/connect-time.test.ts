@@ -2,16 +2,15 @@
 import assert from 'node:assert/strict';
 import { access } from 'node:fs/promises';
 import { test } from 'node:test';
-import { Cluster, eventually, skeinBinary } from './support/cluster.ts';
+import { Cluster, eventually } from './support/cluster.ts';
 
 const webServer = 'mkdir -p /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www';
 const healthCheck = ['--health-cmd', 'wget -q -O /dev/null http://127.0.0.1/', '--health-interval', '500ms'];
-const withConnectTime = ['sh', '-c', 'exec "$0" "$@" --connect-time=auto', skeinBinary];
 const unifiedHierarchies = ['/sys/fs/cgroup/cgroup.controllers', '/sys/fs/cgroup/unified/cgroup.controllers'];
 
 test('containers are led to tasks when they connect, also after the daemon was killed and is back', async (context) => {
   if (!(await hasUnifiedCgroups())) return context.skip('this host has no cgroups of version 2');
-  await using cluster = await Cluster.start('connect-time', 1, { skein: withConnectTime });
+  await using cluster = await Cluster.start('connect-time', 1);
   cluster.must('node1', 'docker swarm init --advertise-addr 172.31.1.5');
   cluster.must('node1', 'docker network create -d overlay --attachable front');
   const create = ['docker', 'service', 'create', '-d', '-q', '--no-resolve-image', '--network', 'front'];

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  Conntrack,
   cgroupPrograms,
   connectTcpIn,
   Nftables,
@@ -223,6 +224,37 @@ test('at connect time: IPv4 from a socket of IPv6 is led, too; a process of no c
   const outside = await connectTcpIn(segment.get('client'), { address: virtualIp, port });
   assert.equal(seenBySocket(segment, 'client'), virtualIp);
   outside.destroy();
+});
+
+test('at connect time: connections that nothing translates are not tracked, but where the container may filter packets', {
+  skip: skipConnectTime,
+}, async () => {
+  const { segment, gossip, start } = await scene('untracked', 'connect time');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  gossip.tell('10.88.0.11');
+  /** @returns the tracked flows while there is a connection to the address. */
+  const trackedTo = async (address: string): Promise<string[]> => {
+    const namespace = segment.get('client');
+    const connection = await connectTcpIn(namespace, { address, port });
+    assert.match(String(await once(connection, 'data', { signal: AbortSignal.timeout(2000) })), /^task1 /);
+    using conntrack = Conntrack.open(namespace);
+    const flows = conntrack.list().map(({ original, reply }) => `${original.destination} by ${reply.source}`);
+    connection.destroy();
+    await until('it is closed', () => seenBySocket(segment, 'client') === undefined);
+    conntrack.deleteMatching(() => true);
+    return flows;
+  };
+  balancer.attach(client(segment));
+  assert.deepEqual(await trackedTo('10.88.0.11'), []);
+  assert.deepEqual(await trackedTo(virtualIp), []);
+  balancer.attach({ ...client(segment), filtersPackets: true });
+  assert.deepEqual(await trackedTo('10.88.0.11'), ['10.88.0.11 by 10.88.0.11']);
+  balancer.attach(client(segment));
+  segment.leaveCgroup();
+  assert.deepEqual(await trackedTo(virtualIp), [`${virtualIp} by 10.88.0.11`], 'whoever is left to nft');
+  assert.deepEqual(await trackedTo('10.88.0.11'), []);
 });
 
 test('at connect time: who is detached is led no more, and a daemon that is told "off" takes the programs away', {

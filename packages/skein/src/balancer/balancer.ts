@@ -2,12 +2,13 @@
 import { isIPv6 } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { NetworkDB, TableChange } from '@skein/gossip';
-import { type Family, familyOf, NetworkNamespace, Prefix, writeSysctl } from '@skein/netlink';
+import { type Family, familyOf, NetworkNamespace, NftablesError, Prefix, writeSysctl } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
 import { decodeRecord, endpointTable } from '../discovery/records.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { BalancedNamespace } from './balanced-namespace.ts';
 import { type ConnectTime, type ConnectTimeOptions, openConnectTime } from './connect-time/index.ts';
+import type { DispatchTable } from './dispatch.ts';
 import { HostPorts } from './host-ports.ts';
 import { ipv6Listeners } from './listeners.ts';
 import { backendOf, ipv6BackendOf, peerAddressesOf, peerTable } from './records.ts';
@@ -80,6 +81,7 @@ class Balancer implements LoadBalancer {
   readonly #listeners: NodeJS.Timeout;
   readonly #adoptedUntil: number;
   #gossip: { readonly db: NetworkDB; unwatch: () => void } | undefined;
+  #canLeaveUntracked = true;
   #lastReport = { what: '', text: '' };
   #isClosed = false;
 
@@ -343,18 +345,36 @@ class Balancer implements LoadBalancer {
   }
 
   #programClient({ spec, kernel, returnPath }: AttachedClient): void {
+    const { containerId } = spec;
     const services = spec.networks.flatMap(({ id }) => [...this.#services.virtualServices(id)]);
-    try {
-      const virtual = (wanted: boolean) => new Map(services.filter(([address]) => isIPv6(address) === wanted));
-      const ingress = spec.ingress && { ...spec.ingress, returnPath: returnPath && spec.ingress.returnPath };
-      kernel.apply(clientTable(spec.containerId, virtual(false), ingress));
-      kernel.setIpv6(hasIpv6(spec));
-      if (hasIpv6(spec)) kernel.apply(ipv6ClientTable(spec.containerId, virtual(true), ingress));
-    } catch (error) {
-      this.#report(`cannot balance the connections of container ${spec.containerId}`, error);
-    }
     const ofIpv4 = new Map(services.filter(([address]) => !isIPv6(address)));
-    this.#connectTime.apply(kernel.namespace, ofIpv4, placeOf(spec.containerId));
+    const isLed = this.#connectTime.apply(kernel.namespace, ofIpv4, placeOf(containerId));
+    try {
+      const ingress = spec.ingress && { ...spec.ingress, returnPath: returnPath && spec.ingress.returnPath };
+      const untracked = isLed && this.#canLeaveUntracked && !spec.filtersPackets ? ipv4SubnetsOf(spec) : [];
+      this.#applyClientTable(kernel, (subnets) => clientTable(containerId, ofIpv4, ingress, subnets), untracked);
+      kernel.setIpv6(hasIpv6(spec));
+      const ofIpv6 = new Map(services.filter(([address]) => isIPv6(address)));
+      if (hasIpv6(spec)) kernel.apply(ipv6ClientTable(containerId, ofIpv6, ingress));
+    } catch (error) {
+      this.#report(`cannot balance the connections of container ${containerId}`, error);
+    }
+  }
+
+  /** Where the kernel does not know the rules that leave connections untracked, all are tracked. */
+  #applyClientTable(
+    kernel: BalancedNamespace,
+    tableOf: (untracked: readonly string[]) => DispatchTable,
+    untracked: readonly string[],
+  ): void {
+    try {
+      kernel.apply(tableOf(untracked));
+    } catch (error) {
+      if (untracked.length === 0 || !(error instanceof NftablesError)) throw error;
+      kernel.apply(tableOf([]));
+      this.#canLeaveUntracked = false;
+      this.#logger.warn({ error: errorText(error) }, 'all connections of containers are tracked');
+    }
   }
 
   #programEntrance(): void {
@@ -450,6 +470,10 @@ const ipv6Key = (endpointId: string): string => `${endpointId} ipv6`;
 
 function isLoss(reason: TableChange['reason']): boolean {
   return reason === 'unreachable' || reason === 'left';
+}
+
+function ipv4SubnetsOf({ networks }: BalancedClient): string[] {
+  return networks.flatMap(({ subnets }) => subnets.filter((subnet) => !subnet.includes(':')));
 }
 
 function hasIpv6({ networks, ingress }: BalancedClient): boolean {

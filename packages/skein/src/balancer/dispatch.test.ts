@@ -53,9 +53,9 @@ const tables: fc.Arbitrary<DispatchTable> = fc.oneof(
       ),
     ),
   fc
-    .tuple(services, fc.option(ports, { nil: undefined }))
-    .map(([found, published]) =>
-      clientTable('place', found, published && { address: '10.1.0.7', ports: published, returnPath }),
+    .tuple(services, fc.option(ports, { nil: undefined }), fc.subarray(['10.0.0.0/24', '10.2.0.0/16']))
+    .map(([found, published, untracked]) =>
+      clientTable('place', found, published && { address: '10.1.0.7', ports: published, returnPath }, untracked),
     ),
   fc.tuple(services, ports, fc.boolean()).map(([found, published, isOfIpv6]) => {
     const tasks = [...found.values()][0] ?? [];

@@ -3,7 +3,15 @@
  * for each service a chain of its own, to which the map leads. So the cost of a packet does not depend on the number of
  * services, and a change of one service touches its chain only. Pure.
  */
-import type { NftCommand, NftExpression, NftFamily, NftJson, NftObject, NftStatement } from '@skein/netlink';
+import type {
+  NftCommand,
+  NftElement,
+  NftExpression,
+  NftFamily,
+  NftJson,
+  NftObject,
+  NftStatement,
+} from '@skein/netlink';
 import type { TableShape } from '../nftables/index.ts';
 
 /** One service: where the map leads, and what happens there. */
@@ -11,6 +19,8 @@ export interface Branch {
   /** The map that leads here, and the key in it. */
   readonly map: string;
   readonly key: NftExpression;
+  /** A map in which the key stands as well, for `accept`. */
+  readonly acceptedIn?: string | undefined;
   /** Statements of each rule. */
   readonly rules: readonly (readonly NftStatement[])[];
 }
@@ -50,9 +60,12 @@ export function difference(before: DispatchTable, after: DispatchTable): NftComm
   const removals: NftCommand[] = [];
   for (const [chain, branch] of before.branches) {
     const next = after.branches.get(chain);
-    if (next !== undefined && JSON.stringify([next.map, next.key]) === JSON.stringify([branch.map, branch.key]))
+    if (
+      next !== undefined &&
+      JSON.stringify(elements(after, chain, next)) === JSON.stringify(elements(after, chain, branch))
+    )
       continue;
-    commands.push({ delete: { element: { family, table, name: branch.map, elem: [leadTo(chain, branch)] } } });
+    commands.push(...elements(after, chain, branch).map((element) => ({ delete: element })));
     const named = { chain: { family, table, name: chain } };
     removals.push({ flush: named }, { delete: named });
   }
@@ -96,14 +109,21 @@ function additions(of: TableName, chain: string, branch: Branch): { add: NftObje
   return [
     { add: { chain: { family, table, name: chain } } },
     ...rules(of, chain, branch),
-    { add: { element: { family, table, name: branch.map, elem: [leadTo(chain, branch)] } } },
+    ...elements(of, chain, branch).map((element) => ({ add: element })),
   ];
+}
+
+/** What stands of the branch in maps. */
+function elements(
+  { family, name: table }: TableName,
+  chain: string,
+  { map, key, acceptedIn }: Branch,
+): { element: NftElement }[] {
+  const leading = { element: { family, table, name: map, elem: [[key, { goto: { target: chain } }]] } };
+  if (acceptedIn === undefined) return [leading];
+  return [leading, { element: { family, table, name: acceptedIn, elem: [[key, { accept: null }]] } }];
 }
 
 function rules({ family, name: table }: TableName, chain: string, branch: Branch): { add: NftObject }[] {
   return branch.rules.map((expr) => ({ add: { rule: { family, table, chain, expr } } }));
-}
-
-function leadTo(chain: string, { key }: Branch): NftExpression {
-  return [key, { goto: { target: chain } }];
 }

@@ -57,11 +57,13 @@ const loopback = { prefix: { addr: '127.0.0.0', len: 8 } };
 export const toLoopback = equals(payload('ip', 'daddr'), loopback);
 export const fromLoopback = equals(payload('ip', 'saddr'), loopback);
 export const toThisHost = equals({ fib: { result: 'type', flags: ['daddr'] } }, 'local');
-/** @param subnet in CIDR notation. */
-export const fromSubnet = (subnet: string, op: '==' | '!=' = '=='): NftStatement => {
+const ofSubnet = (field: 'saddr' | 'daddr', subnet: string, op: '==' | '!='): NftStatement => {
   const { network, length } = Prefix.parse(subnet);
-  return compare(op, payload(familyOfText(network), 'saddr'), { prefix: { addr: network, len: length } });
+  return compare(op, payload(familyOfText(network), field), { prefix: { addr: network, len: length } });
 };
+/** @param subnet in CIDR notation. */
+export const fromSubnet = (subnet: string, op: '==' | '!=' = '=='): NftStatement => ofSubnet('saddr', subnet, op);
+export const toSubnet = (subnet: string): NftStatement => ofSubnet('daddr', subnet, '==');
 export const isTranslated = isIn('status', 'dnat');
 /**
  * In IPv6 neither ::1 nor a link-local client (RFC 4291) is known beyond its link: what these send is not led elsewhere,
@@ -91,6 +93,13 @@ export const dispatchByAddress = (map: string, family: AddressFamily = 'ip'): Nf
 export const dispatchByPort = (map: string): NftStatement => ({ vmap: { key: packetPort, data: `@${map}` } });
 
 export const accept: NftStatement = { accept: null };
+/** The packet is not looked up among the tracked connections, nor does it begin one. For chains at priority raw. */
+export const notTracked: NftStatement = { notrack: null };
+/**
+ * A socket has the packet's addresses and ports as they are on the wire: nothing was translated. Of the expression's keys
+ * this one is known of sockets in every state; without a socket none matches.
+ */
+export const hasSocket = equals({ socket: { key: 'transparent' } }, 0);
 export const drop: NftStatement = { drop: null };
 export const masquerade: NftStatement = { masquerade: null };
 export const sourceTranslation = (address: string): NftStatement => ({ snat: { addr: address } });

@@ -14,6 +14,7 @@ import {
   drop,
   fromLoopback,
   fromSubnet,
+  hasSocket,
   incoming,
   incomingOther,
   isControl,
@@ -21,6 +22,7 @@ import {
   isTranslated,
   leadTo,
   masquerade,
+  notTracked,
   outgoing,
   placeOf,
   portElement,
@@ -32,6 +34,7 @@ import {
   toAddress,
   toLoopback,
   toPort,
+  toSubnet,
   toThisHost,
   transport,
 } from './rules.ts';
@@ -47,6 +50,8 @@ export const ipv6HostPortsTable: TableName = { family: 'ip6', name: 'skein-ports
 const servicesMap = 'services';
 /** Virtual IPs without a task. */
 const refusedMap = 'refused';
+/** Virtual IPs in a table that leaves other connections untracked. */
+const trackedMap = 'tracked';
 const portsMap = 'ports';
 /** Tasks that answer to the entrance that asked. */
 const returningMap = 'returning';
@@ -74,13 +79,17 @@ const sourceNat = { type: 'nat', hook: 'postrouting', prio: priority.sourceNat }
 /**
  * A container's table: what it sends to a virtual IP goes to one of the tasks, and what the mesh sends to its published
  * ports goes to its target ports.
+ * @param untracked subnets, in CIDR notation, within which TCP connections are not tracked: of a container whose
+ * connections to virtual IPs bear the task's address already when they are made.
  */
 export function clientTable(
   containerId: string,
   services: ReadonlyMap<ServiceKey, readonly string[]>,
   ingress: IngressTarget | undefined,
+  untracked: readonly string[] = [],
 ): DispatchTable {
-  const { base, branches } = virtualIps('ip', containerId, services);
+  const { base, branches } = virtualIps('ip', containerId, services, untracked.length > 0 ? trackedMap : undefined);
+  if (untracked.length > 0) addUntracked(base, untracked);
   if (ingress !== undefined) addIngress(base, branches, ingress, ingress.address, ingress.returnPath);
   return { ...namespaceTable, base: base.objects, branches };
 }
@@ -102,6 +111,7 @@ function virtualIps(
   family: AddressFamily,
   containerId: string,
   services: ReadonlyMap<ServiceKey, readonly string[]>,
+  acceptedIn?: string,
 ): { base: BaseBuilder; branches: Map<string, Branch> } {
   const place = placeOf(containerId);
   const base = new BaseBuilder({ ...namespaceTable, family })
@@ -115,9 +125,31 @@ function virtualIps(
   for (const [key, tasks] of services) {
     const rules = tasks.length === 0 ? refuse(family) : balance(tasks, place);
     const [kind, map] = tasks.length === 0 ? (['refuse', refusedMap] as const) : (['vip', servicesMap] as const);
-    branches.set(chainOfAddress(kind, key), { map, key, rules });
+    branches.set(chainOfAddress(kind, key), { map, key, acceptedIn, rules });
   }
   return { base, branches };
+}
+
+/**
+ * Tracking costs a connection between containers a tenth of its time, and only what is translated needs it: what is sent
+ * to a virtual IP all the same, by a process outside the container's cgroup, and its answers, which no socket expects.
+ */
+function addUntracked(base: BaseBuilder, subnets: readonly string[]): void {
+  const tcp = transport('tcp');
+  const raw = { type: 'filter', prio: priority.raw } as const;
+  base
+    .dispatch(trackedMap, addressType.ip)
+    .chain(
+      'sent',
+      { ...raw, hook: 'output' },
+      [dispatchByAddress(trackedMap)],
+      ...subnets.map((subnet) => [tcp, toSubnet(subnet), notTracked]),
+    )
+    .chain(
+      'received',
+      { ...raw, hook: 'prerouting' },
+      ...subnets.map((subnet) => [tcp, fromSubnet(subnet), hasSocket, notTracked]),
+    );
 }
 
 const ipv6ReturnPath = (path: ReturnPathSpec | undefined): ReturnPathSpec | undefined =>

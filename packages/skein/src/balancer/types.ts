@@ -15,6 +15,8 @@ export interface BalancedClient {
   readonly networkNamespace: string;
   /** Networks whose services it sees, with their subnets in CIDR notation. */
   readonly networks: readonly { readonly id: string; readonly subnets: readonly string[] }[];
+  /** It may have rules of its own that go by the states of connections (CAP_NET_ADMIN): all of its are tracked. */
+  readonly filtersPackets?: boolean | undefined;
   /** Its endpoint on the ingress network, where the mesh sends what came for the published ports. */
   readonly ingress?: IngressTarget | undefined;
   /** Called when `takesIpv6` has another answer. */

@@ -377,11 +377,11 @@ test('the daemon command reads its flags', async () => {
     logLevel: 'info',
     labels: ['x=y'],
     fastPath: 'auto',
-    connectTime: 'off',
+    connectTime: 'auto',
   });
   assert.equal(await run(['daemon', '--fast-path', 'off'], streams, [command]), 0);
   assert.equal(seen?.fastPath, 'off');
   assert.notEqual(await run(['daemon', '--fast-path', 'on'], streams, [command]), 0);
-  assert.equal(await run(['daemon', '--connect-time', 'auto'], streams, [command]), 0);
-  assert.equal(seen?.connectTime, 'auto');
+  assert.equal(await run(['daemon', '--connect-time', 'off'], streams, [command]), 0);
+  assert.equal(seen?.connectTime, 'off');
 });

@@ -21,7 +21,7 @@ export interface DaemonSettings {
 
 const flags = flagTable(`
   --cgroup-parent string              Parent cgroup of the containers
-  --connect-time string=off           Lead containers' connections to virtual IPs when they are made, by BPF ("auto": where the kernel can, "off")
+  --connect-time string=auto          Lead containers' connections to virtual IPs when they are made, by BPF ("auto": where the kernel can, "off")
   --containerd string                 Socket of a running containerd; without it the daemon starts its own
   --data-root string=/var/lib/skein   Where state lives that outlasts a reboot
   -D, --debug                         Log at level debug

@@ -15,6 +15,7 @@
 export type { ManagedContainerd } from './containerd/supervisor.ts';
 export { stopManagedContainerd } from './containerd/supervisor.ts';
 export { unifiedCgroup } from './host.ts';
+export { mayFilterPackets } from './oci/capabilities.ts';
 export { type ContainerRuntimeOptions, openContainerRuntime } from './open.ts';
 export { familiarName, familiarReference, parseReference, type Reference, withDefaultTag } from './references.ts';
 export { signalNumber } from './signals.ts';

@@ -1,5 +1,6 @@
 import type { BalancedClient, HostPort, LoadBalancer, PortTarget, ReturnPathSpec } from '../balancer/types.ts';
 import { SkeinError } from '../common/index.ts';
+import { mayFilterPackets } from '../container/index.ts';
 import type { Discovery, PublishedEndpoint, ResolvConfOptions, Resolver } from '../discovery/types.ts';
 import { subnetsOf } from '../overlay/index.ts';
 import type { EndpointSpec, GatewayEndpoint, OverlayDriver, SandboxSpec, SandboxState } from '../overlay/types.ts';
@@ -195,6 +196,7 @@ function publishedEndpoint(
 }
 
 function clientOf(task: Task, sandbox: SandboxState): BalancedClient {
+  const spec = containerSpecOf(task);
   const ingress = sandbox.endpoints.find((endpoint) => endpoint.network.ingress);
   const ports = (task.endpoint?.ports ?? []).filter((port) => port.publishMode === PortConfig_PublishMode.INGRESS);
   return {
@@ -203,6 +205,7 @@ function clientOf(task: Task, sandbox: SandboxState): BalancedClient {
     networks: sandbox.endpoints
       .filter((endpoint) => !endpoint.network.ingress)
       .map(({ network }) => ({ id: network.id, subnets: subnetsOf(network) })),
+    filtersPackets: mayFilterPackets({ CapAdd: spec?.capabilityAdd ?? [], CapDrop: spec?.capabilityDrop ?? [] }),
     ingress: ingress && {
       address: plainAddress(ingress.address),
       ipv6Address: ingress.ipv6Address && sandbox.gateway?.ipv6Address && plainAddress(ingress.ipv6Address),

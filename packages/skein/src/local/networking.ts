@@ -4,6 +4,7 @@ import { type Family, NetworkNamespace } from '@skein/netlink';
 import { anyIpv6Address, forgetFlows, forgetUntranslated } from '../balancer/index.ts';
 import type { LoadBalancer } from '../balancer/types.ts';
 import { errorText, type Logger, SkeinError } from '../common/index.ts';
+import { mayFilterPackets } from '../container/index.ts';
 import type { ContainerRuntime, HostConfig } from '../container/types.ts';
 import { type Discovery, hostsFile, type ResolvConf, resolvConf } from '../discovery/index.ts';
 import { TableKeeper } from '../nftables/index.ts';
@@ -353,8 +354,10 @@ export class ContainerNetworking implements Disposable {
     await this.#parts.discovery.attach(this.#resolver(record, sandbox, hostConfig));
     const networks = sandbox.endpoints.map(({ network }) => ({ id: network.id, subnets: subnetsOf(network) }));
     const { containerId } = record;
+    const { networkNamespace } = sandbox;
+    const filtersPackets = mayFilterPackets(hostConfig);
     if (networks.length === 0) this.#parts.balancer.detach(containerId);
-    else this.#parts.balancer.attach({ containerId, networkNamespace: sandbox.networkNamespace, networks });
+    else this.#parts.balancer.attach({ containerId, networkNamespace, networks, filtersPackets });
   }
 
   #resolver(record: PlainRecord, sandbox: SandboxState, hostConfig: HostConfig) {

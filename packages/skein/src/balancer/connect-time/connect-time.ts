@@ -19,9 +19,9 @@ export interface ConnectTimeOptions {
 export interface ConnectTime extends Disposable {
   /**
    * What processes in the namespace connect to these virtual IPs is led to their tasks, by turns that begin at `place`.
-   * A failure is logged, and the namespace left to nft.
+   * A failure is logged, and the namespace left to nft. @returns whether they are led so.
    */
-  apply(namespace: NetworkNamespace, services: ReadonlyMap<ServiceKey, readonly string[]>, place: number): void;
+  apply(namespace: NetworkNamespace, services: ReadonlyMap<ServiceKey, readonly string[]>, place: number): boolean;
   /** The namespace goes. No error when it is not known. */
   forget(namespace: NetworkNamespace): void;
   /** Ends connections that were led to tasks which have gone, in these namespaces. @returns how many. */
@@ -63,15 +63,17 @@ class KernelConnectTime implements ConnectTime {
     }
   }
 
-  apply(namespace: NetworkNamespace, services: ReadonlyMap<ServiceKey, readonly string[]>, place: number): void {
+  apply(namespace: NetworkNamespace, services: ReadonlyMap<ServiceKey, readonly string[]>, place: number): boolean {
     try {
       this.#programs.ensureAttached();
       const space = this.#spaces.get(namespace) ?? new Space(namespace.cookie(), this.#programs);
       this.#spaces.set(namespace, space);
       space.reconcile(services, place);
+      return true;
     } catch (error) {
       this.#logger.error({ error: errorText(error) }, 'a container is not led at connect time');
       this.forget(namespace);
+      return false;
     }
   }
 
@@ -121,7 +123,9 @@ function endConnections(namespace: NetworkNamespace, ending: ReadonlyMap<bigint,
 }
 
 class NoConnectTime implements ConnectTime {
-  apply(): void {}
+  apply(): boolean {
+    return false;
+  }
   forget(): void {}
   end(): number {
     return 0;

@@ -34,6 +34,11 @@ export function capabilitiesOf(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Pr
   return host.Privileged ? availableCapabilities() : containerCapabilities(host.CapAdd, host.CapDrop);
 }
 
+/** @returns whether a container's processes may have packet filters of their own in its network. */
+export function mayFilterPackets(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Privileged'>): boolean {
+  return capabilitiesOf(host).includes('CAP_NET_ADMIN');
+}
+
 /** @returns the capabilities of a container: the default ones, more by `--cap-add`, fewer by `--cap-drop`. */
 export function containerCapabilities(add: readonly string[], drop: readonly string[]): string[] {
   const added = add.map(normalize);
