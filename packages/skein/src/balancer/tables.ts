@@ -24,6 +24,7 @@ import {
   masquerade,
   notTracked,
   outgoing,
+  outgoingOther,
   placeOf,
   portElement,
   portKeyType,
@@ -143,12 +144,13 @@ function addUntracked(base: BaseBuilder, subnets: readonly string[]): void {
       'sent',
       { ...raw, hook: 'output' },
       [dispatchByAddress(trackedMap)],
-      ...subnets.map((subnet) => [tcp, toSubnet(subnet), notTracked]),
+      // To itself by a virtual IP: on this way back there is nothing that tells a translated connection.
+      ...subnets.map((subnet) => [outgoingOther('lo'), tcp, toSubnet(subnet), notTracked]),
     )
     .chain(
       'received',
       { ...raw, hook: 'prerouting' },
-      ...subnets.map((subnet) => [tcp, fromSubnet(subnet), hasSocket, notTracked]),
+      ...subnets.map((subnet) => [incomingOther('lo'), tcp, fromSubnet(subnet), hasSocket, notTracked]),
     );
 }
 

@@ -34,9 +34,20 @@ export function capabilitiesOf(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Pr
   return host.Privileged ? availableCapabilities() : containerCapabilities(host.CapAdd, host.CapDrop);
 }
 
-/** @returns whether a container's processes may have packet filters of their own in its network. */
-export function mayFilterPackets(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Privileged'>): boolean {
-  return capabilitiesOf(host).includes('CAP_NET_ADMIN');
+/**
+ * @param host null for none, as `inspect` has it.
+ * @returns whether a container's processes may have packet filters of their own in its network.
+ */
+export function mayFilterPackets({
+  CapAdd: add,
+  CapDrop: drop,
+  Privileged,
+}: {
+  readonly CapAdd: readonly string[] | null;
+  readonly CapDrop: readonly string[] | null;
+  readonly Privileged?: boolean;
+}): boolean {
+  return Privileged || containerCapabilities(add ?? [], drop ?? []).includes('CAP_NET_ADMIN');
 }
 
 /** @returns the capabilities of a container: the default ones, more by `--cap-add`, fewer by `--cap-drop`. */

@@ -57,7 +57,7 @@ export class Loop implements AsyncDisposable {
   #wakeAt(at: number): void {
     if (!this.#stopWatching || (this.#timer && this.#timer.at <= at)) return;
     if (this.#timer) this.#context.clock.clearTimeout(this.#timer.handle);
-    const handle = this.#context.clock.setTimeout(() => this.#run(), at - this.#context.clock.now());
+    const handle = this.#context.clock.setTimeout(() => this.#run(), Math.max(0, at - this.#context.clock.now()));
     this.#timer = { handle, at };
   }
 
