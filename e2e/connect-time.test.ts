@@ -33,6 +33,7 @@ test('containers are led to tasks when they connect, also after the daemon was k
     'the name web',
     () => /Name:\s+web\nAddress: (\S+)/.exec(inClient('nslookup web'))?.[1],
   );
+  /** @returns how often each task answered; nobody counts as an empty name. */
   const counts = (requests: number): Record<string, number> => {
     const request = `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 ${virtualIp} 80 2>&1 | tail -n 1`;
     const answers = inClient(`for i in $(seq ${requests}); do ${request}; done`);
@@ -55,7 +56,7 @@ test('containers are led to tasks when they connect, also after the daemon was k
   await eventually('three tasks answer again', () => (Object.keys(counts(6)).length === 3 ? true : undefined), 60_000);
   assertLed('after the daemon was killed and is back');
   cluster.must('node1', 'docker service scale -d web=1');
-  await eventually('one task is left', () => (Object.keys(counts(6)).length === 1 ? true : undefined), 60_000);
+  await eventually('one task is left', () => (/^[0-9a-f]{12}$/.test(Object.keys(counts(6)).join()) ? true : undefined));
   assert.deepEqual(Object.values(counts(10)), [10]);
   cluster.must('node1', 'docker service scale -d web=0');
   await eventually('nobody is there, and that is said at once', () => {

@@ -167,7 +167,14 @@ export class Container {
     });
   }
 
-  async #running(pid: number, startedAt: string, output: ProcessOutput, exit: Promise<Exit>): Promise<void> {
+  /** @param health of this run, as it was known before: a daemon that comes back does not make a container unhealthy. */
+  async #running(
+    pid: number,
+    startedAt: string,
+    output: ProcessOutput,
+    exit: Promise<Exit>,
+    health?: ContainerState['Health'],
+  ): Promise<void> {
     this.#output = output;
     this.#ended = this.#recordExit(exit).catch((error: unknown) => {
       if (!this.#context.closed.aborted)
@@ -177,6 +184,7 @@ export class Container {
     delete this.state.Health;
     await this.#save({ ...running, OOMKilled: false, Paused: false, Restarting: false, StartedAt: startedAt });
     this.#health = HealthMonitor.start(this.record.config.Healthcheck, {
+      before: health,
       startedMs: Date.parse(startedAt),
       probe: this.#probe,
       paused: () => this.state.Paused,
@@ -239,8 +247,9 @@ export class Container {
       return;
     }
     const output = await this.#connect(process);
+    const isKnown = this.state.Running && this.state.Pid === process.pid;
     const startedAt = this.state.Running ? this.state.StartedAt : nowText();
-    await this.#running(process.pid, startedAt, output, exit);
+    await this.#running(process.pid, startedAt, output, exit, isKnown ? this.state.Health : undefined);
     if (process.status === Status.PAUSED) await this.#save({ Status: 'paused', Paused: true });
   }
 

@@ -1,12 +1,14 @@
 /** Further processes in running containers: `docker exec`, and the probes of health checks. */
 
-import { rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newHexId, SkeinError } from '../common/index.ts';
 import type { Container } from './container.ts';
 import { fromContainerd, isNotFound, snapshotter, unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
+import { Status } from './gen/task_types_pb.js';
 import type { ProbeResult } from './health.ts';
 import { availableCapabilities, capabilitiesOf } from './oci/capabilities.ts';
 import { environmentOf, resourceLimits } from './oci/process.ts';
@@ -15,7 +17,7 @@ import { securityOptions } from './oci/spec.ts';
 import type { OciProcess } from './oci/types.ts';
 import { resolveUser } from './oci/user.ts';
 import { waitForExit } from './process/exit.ts';
-import { makeFifos, openFifos } from './process/fifos.ts';
+import { makeFifos, openFifos, presentFifos } from './process/fifos.ts';
 import { signalNumber } from './signals.ts';
 import { startExitCode } from './start-error.ts';
 import type { ExecCreate, ExecInspect, Execs, ProcessStreams, TerminalSize } from './types.ts';
@@ -27,6 +29,9 @@ const keptMs = 300_000;
 const maximumExecs = 1000;
 /** How long after the end of its output a process may take to end, before it counts as running on without one. */
 const exitAfterOutputMs = 2000;
+/** How long a start that an earlier daemon asked for may take, and how often it is looked for, in milliseconds. */
+const startMs = 3000;
+const startPollMs = 100;
 /** Output of a probe that is kept, in bytes. */
 const maximumProbeOutput = 4096;
 
@@ -89,6 +94,56 @@ export class ContainerExecs implements Execs {
     return [...this.#execs.values()].filter((e) => e.container.id === containerId && e.endedAt === 0).map((e) => e.id);
   }
 
+  /** Of the pipes of the container's execs. */
+  #directoryOf(containerId: string): string {
+    return join(this.#context.runDirectory, containerId, 'execs');
+  }
+
+  /**
+   * Sees to the execs that an earlier daemon has left, without waiting for their ends. One whose pipes lost their reader
+   * before its start came to open them would hold up every other start in the container until the shim gives up, after 30 s
+   * (containerd pkg/process/exec.go).
+   */
+  async adopt(containerId: string): Promise<void> {
+    const directory = this.#directoryOf(containerId);
+    const left = existsSync(directory) ? await readdir(directory) : [];
+    for (const execId of left) {
+      this.#finish({ containerId, execId }, join(directory, execId)).catch((error: unknown) => {
+        if (this.#context.closed.aborted) return;
+        this.#context.logger.error(
+          { err: error, id: containerId },
+          'an exec of an earlier daemon was not seen to its end',
+        );
+      });
+    }
+  }
+
+  /** Nobody is there for its output, or gives it input, any more. */
+  async #finish(process: { containerId: string; execId: string }, directory: string): Promise<void> {
+    const { containerd, closed } = this.#context;
+    const streams = await openFifos(presentFifos(directory));
+    try {
+      streams.stdout.resume();
+      streams.stderr?.resume();
+      if (streams.stdin) await unlessNotFound(containerd.tasks.closeIO({ ...process, stdin: true }));
+      if (await this.#isStarted(process)) await waitForExit(containerd, process, closed);
+      await unlessNotFound(containerd.tasks.deleteProcess(process));
+    } finally {
+      for (const stream of [streams.stdin, streams.stdout, streams.stderr]) stream?.destroy();
+    }
+    await rm(directory, { recursive: true, force: true });
+  }
+
+  /** A start that was asked for is given time to come. */
+  async #isStarted(process: { containerId: string; execId: string }): Promise<boolean> {
+    const { containerd, closed } = this.#context;
+    for (const deadline = Date.now() + startMs; ; await sleep(startPollMs, undefined, { signal: closed })) {
+      const found = await unlessNotFound(containerd.tasks.get(process));
+      if (found?.process?.status !== Status.CREATED) return found !== undefined;
+      if (Date.now() > deadline) return false;
+    }
+  }
+
   /** Forgets those of a removed container. */
   forget(containerId: string): void {
     for (const [id, exec] of this.#execs) if (exec.container.id === containerId) this.#execs.delete(id);
@@ -130,7 +185,7 @@ export class ContainerExecs implements Execs {
     exec.started = true;
     const { tasks } = this.#context.containerd;
     const containerId = exec.container.id;
-    const directory = join(this.#context.runDirectory, containerId, exec.id.slice(0, 16));
+    const directory = join(this.#directoryOf(containerId), exec.id);
     let streams: ProcessStreams | undefined;
     try {
       const spec = await this.#processOf(exec, size);

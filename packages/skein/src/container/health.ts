@@ -60,6 +60,8 @@ export function pauseMs(check: Healthcheck, status: string, sinceStartMs: number
 }
 
 interface Surroundings {
+  /** What an earlier daemon found in this run of the container. */
+  before: Health | undefined;
   /** When this run of the container has started, in milliseconds since 1970. */
   startedMs: number;
   probe: (command: string[], timeoutMs: number) => Promise<ProbeResult>;
@@ -87,7 +89,7 @@ export class HealthMonitor {
   async #run(command: string[], check: Healthcheck, surroundings: Surroundings): Promise<void> {
     const { signal } = this.#stopped;
     const sinceStartMs = (): number => Date.now() - surroundings.startedMs;
-    let health: Health = { Status: 'starting', FailingStreak: 0, Log: [] };
+    let health = surroundings.before ?? { Status: 'starting', FailingStreak: 0, Log: [] };
     await surroundings.changed(health, false);
     for (;;) {
       await sleep(pauseMs(check, health.Status, sinceStartMs()), undefined, { signal, ref: false });

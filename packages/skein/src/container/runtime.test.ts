@@ -585,6 +585,38 @@ describe('container runtime', { timeout: 120_000 }, () => {
     await runtime.remove(id, { force: true });
   });
 
+  test('an exec in whose start the daemon was killed holds up no other, and health is as it was', async () => {
+    const Healthcheck = { Test: ['CMD', 'true'], Interval: 5e8 };
+    const id = await create(['sleep', '60'], { config: { Healthcheck } });
+    await runtime.start(id);
+    const health = async (): Promise<string | undefined> => (await runtime.inspect(id)).State.Health?.Status;
+    for (let tries = 0; (await health()) !== 'healthy' && tries < 100; tries++) await sleep(50);
+    await runtime[Symbol.asyncDispose]();
+    const [execs, execId] = [join(directory, 'run', id, 'execs'), newHexId()];
+    const pipes = await makeFifos(join(execs, execId), { stdin: false, stdout: true, stderr: true });
+    const process = { terminal: false, user: { uid: 0, gid: 0 }, args: ['echo', 'late'], env: [], cwd: '/' };
+    const spec = {
+      typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Process',
+      value: Buffer.from(JSON.stringify(process)),
+    };
+    {
+      using containerd = connectContainerd(paths().socket);
+      await containerd.tasks.exec({ containerId: id, execId, ...pipes, spec });
+      // Nobody reads the pipes: the shim waits for a reader, and lets nobody else start anything.
+      const start = containerd.tasks.start({ containerId: id, execId }, { signal: AbortSignal.timeout(500) });
+      await assert.rejects(start);
+    }
+    runtime = await open();
+    assert.equal(await health(), 'healthy');
+    const since = Date.now();
+    assert.equal((await exec(id, execOf(['echo', 'at once']))).stdout, 'at once\n');
+    assert.ok(Date.now() - since < 10_000, `${Date.now() - since} ms`);
+    const left = (): string[] => readdirSync(execs).filter((name) => name === execId);
+    for (let tries = 0; left().length > 0 && tries < 100; tries++) await sleep(50);
+    assert.deepEqual(left(), []);
+    await runtime.remove(id, { force: true });
+  });
+
   test('fills an empty volume with what the image has, and removes an anonymous one', async () => {
     const { output, id } = await run(['sh', '-c', 'cat /etc/group; echo more > /etc/added'], {
       host: { Mounts: [{ Type: 'volume', Target: '/etc' }] },

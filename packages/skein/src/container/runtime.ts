@@ -84,6 +84,7 @@ export class Runtime implements ContainerRuntime {
         continue;
       }
       const container = this.#add(record);
+      await this.execs.adopt(record.id);
       await container.adopt().catch((error: unknown) => {
         logger.error({ err: error, id: record.id }, 'a container could not be taken up');
       });

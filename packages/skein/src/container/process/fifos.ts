@@ -1,5 +1,5 @@
 /** Named pipes between the daemon and a process's shim. The shim keeps both ends open: its process outlives the daemon. */
-import { constants, open as openCallback } from 'node:fs';
+import { constants, existsSync, open as openCallback } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
@@ -30,6 +30,12 @@ export async function makeFifos(
   const paths = { stdin: path('stdin'), stdout: path('stdout'), stderr: path('stderr') };
   for (const each of Object.values(paths)) if (each !== '') makeFifo(each);
   return paths;
+}
+
+/** @returns the pipes that there are in a directory of `makeFifos`. */
+export function presentFifos(directory: string): FifoPaths {
+  const path = (name: string): string => (existsSync(join(directory, name)) ? join(directory, name) : '');
+  return { stdin: path('stdin'), stdout: path('stdout'), stderr: path('stderr') };
 }
 
 function makeFifo(path: string): void {
