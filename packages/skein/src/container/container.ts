@@ -3,18 +3,21 @@
  * puts right what such a crash left.
  */
 
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ConnectError } from '@connectrpc/connect';
 import { SkeinError } from '../common/index.ts';
-import { fromContainerd, isNotFound, unlessNotFound } from './containerd/client.ts';
+import { fromContainerd, isNotFound, snapshotter, unlessNotFound } from './containerd/client.ts';
+import { ownShim, type Shim } from './containerd/shim-groups.ts';
 import type { Context } from './context.ts';
-import { Status } from './gen/task_types_pb.js';
+import { Status, type Process as TaskProcess } from './gen/task_types_pb.js';
 import { HealthMonitor } from './health.ts';
-import { resourcesOf } from './oci/spec.ts';
+import { isThrottled, resourcesOf } from './oci/spec.ts';
 import { writeEtcFiles, writeSpec } from './prepare.ts';
 import { deleteTask, type Exit, waitForExit } from './process/exit.ts';
-import { type FifoPaths, makeFifos, openFifos } from './process/fifos.ts';
+import { type FifoPaths, initPipes, makeFifos, openFifos, presentFifos } from './process/fifos.ts';
 import { Lock } from './process/lock.ts';
 import { LogFile, logLimits } from './process/log-file.ts';
 import { type AttachedClient, ProcessOutput } from './process/output.ts';
@@ -39,6 +42,14 @@ const defaultStopTimeout = 10;
 const killTimeoutMs = 10_000;
 /** How long output may still come after the process has ended, in milliseconds. */
 const outputTimeoutMs = 2_000;
+/** Before a shim that is busy is asked again, in milliseconds. */
+const findIntervalMs = 200;
+/** How long containerd may take to remove a task whose caller is gone: twice its time-out for a shim, and runc's time. */
+const leftoversMs = 12_000;
+/** Of containerd 1.6 when the task's bundle is still there. */
+const leftoverText = /failed to start shim: mkdir .*: file exists/;
+/** How long a process may take to be put into the container before a pause is refused, in milliseconds. */
+const enterTimeoutMs = 10_000;
 const maximumEarlyClients = 100;
 const resourcesType = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
 const never = new AbortController().signal;
@@ -60,6 +71,9 @@ export class Container {
   /** Attached before the start. BOUNDED by `maximumEarlyClients`. */
   readonly #early: AttachedClient[] = [];
   #health: HealthMonitor | undefined;
+  /** Processes on their way into the container. */
+  readonly #entering = new Set<Promise<unknown>>();
+  #freezing = false;
   #removed = false;
   /** Settles when the end of the present run has been recorded. */
   #ended: Promise<void> = Promise.resolve();
@@ -84,7 +98,12 @@ export class Container {
   }
 
   get #fifoDirectory(): string {
-    return join(this.#context.runDirectory, this.record.id, 'init');
+    return join(this.#context.runDirectory, this.record.id, initPipes);
+  }
+
+  get #wantedPipes(): { stdin: boolean; stdout: boolean; stderr: boolean } {
+    const { Tty, OpenStdin } = this.record.config;
+    return { stdin: OpenStdin, stdout: true, stderr: !Tty };
   }
 
   /** @throws SkeinError Conflict `Container X is not running`. */
@@ -121,17 +140,14 @@ export class Container {
 
   async #start(): Promise<void> {
     const { containerd } = this.#context;
-    const { Tty, OpenStdin } = this.record.config;
-    await deleteTask(containerd, this.id);
+    await deleteTask(this.#context, this.id);
     let output: ProcessOutput | undefined;
     try {
-      await writeSpec(this.#context, this.record);
-      const fifos = await makeFifos(this.#fifoDirectory, { stdin: OpenStdin, stdout: true, stderr: !Tty });
+      const fifos = await makeFifos(this.#fifoDirectory, this.#wantedPipes);
       output = await this.#connect(fifos);
       const clients = this.#early.splice(0);
       for (const client of clients) output.connect(client);
-      const { mounts } = await containerd.snapshots.mounts({ snapshotter: 'overlayfs', key: this.id });
-      await containerd.tasks.create({ containerId: this.id, rootfs: mounts, terminal: Tty, ...fifos });
+      await this.#createTask(fifos);
       const exit = waitForExit(containerd, { containerId: this.id, execId: '' }, this.#context.closed);
       exit.catch(() => undefined);
       const { pid } = await containerd.tasks.start({ containerId: this.id });
@@ -140,18 +156,52 @@ export class Container {
       for (const client of clients) output.connectInput(client, { endsInput: this.#endsInput });
       this.publish('start');
     } catch (error) {
-      output?.close();
-      this.#endEarlyClients();
       // The start's own error is what the user gets; what is left is taken away by the next start or removal.
       const leave = (cause: unknown): void =>
-        this.#context.logger.warn({ err: cause, id: this.id }, 'a failed start left its task');
+        this.#context.logger.warn({ err: cause, id: this.id }, 'a failed start left something');
+      // A shim that was left in the middle finds no pipe to wait at, with all of its containers.
+      await rm(this.#fifoDirectory, { recursive: true, force: true }).catch(leave);
+      output?.close();
+      this.#endEarlyClients();
       await unlessNotFound(
         containerd.tasks.kill({ containerId: this.id, signal: signalNumber('KILL'), all: true }),
       ).catch(leave);
-      await deleteTask(containerd, this.id).catch(leave);
+      await deleteTask(this.#context, this.id).catch(leave);
+      delete this.record.starting;
       const failure = startFailure(fromContainerd(error));
       await this.#save({ ExitCode: failure.exitCode, Error: failure.error.message });
       throw failure.error;
+    }
+  }
+
+  /** Makes the task, in a shim that others may share. */
+  async #createTask(fifos: FifoPaths): Promise<void> {
+    const { containerd, shims, closed } = this.#context;
+    const create = async (shim: Shim): Promise<void> => {
+      this.record.shim = shim.leader;
+      this.record.starting = true;
+      await this.#save();
+      await writeSpec(this.#context, this.record, shim);
+      const { mounts: rootfs } = await containerd.snapshots.mounts({ snapshotter, key: this.id });
+      const request = { containerId: this.id, rootfs, terminal: this.record.config.Tty, ...fifos };
+      await this.#afterLeftovers(() => containerd.tasks.create(request));
+    };
+    // What enters a throttled container is slow, and while it enters its shim does nothing else.
+    if (isThrottled(this.record.hostConfig)) await create(ownShim(this.id));
+    else await shims.join(this.id, create, closed);
+  }
+
+  /** For a while after a daemon's end in the middle of a start, containerd is busy with taking away what came of it. */
+  async #afterLeftovers<T>(create: () => Promise<T>): Promise<T> {
+    const deadline = Date.now() + leftoversMs;
+    for (;;) {
+      try {
+        return await create();
+      } catch (error) {
+        const isLeft = error instanceof ConnectError && leftoverText.test(error.rawMessage);
+        if (!isLeft || Date.now() > deadline) throw error;
+        await sleep(findIntervalMs, undefined, { signal: this.#context.closed });
+      }
     }
   }
 
@@ -181,6 +231,7 @@ export class Container {
         this.#context.logger.error({ err: error, id: this.id }, 'an exit was not recorded');
     });
     const running = { Status: 'running', Running: true, Dead: false, Pid: pid, ExitCode: 0, Error: '' } as const;
+    delete this.record.starting;
     delete this.state.Health;
     await this.#save({ ...running, OOMKilled: false, Paused: false, Restarting: false, StartedAt: startedAt });
     this.#health = HealthMonitor.start(this.record.config.Healthcheck, {
@@ -209,7 +260,7 @@ export class Container {
     this.#output?.close();
     this.#output = undefined;
     await this.#log.finish();
-    await deleteTask(this.#context.containerd, this.id).catch((error: unknown) => {
+    await deleteTask(this.#context, this.id).catch((error: unknown) => {
       this.#context.logger.warn({ err: error, id: this.id }, 'a task was not deleted; it will be with the next start');
     });
     await this.#save({
@@ -227,18 +278,18 @@ export class Container {
   /**
    * Finds the container's task after a restart of the daemon: takes up its pipes and its exit, or records the exit that
    * happened meanwhile.
+   * @param deadline milliseconds since the epoch: until then, a shim that does not answer is asked again.
    */
-  async adopt(): Promise<void> {
+  async adopt(deadline: number): Promise<void> {
     const { containerd, closed } = this.#context;
-    const task = await unlessNotFound(containerd.tasks.get({ containerId: this.id }));
-    const process = task?.process;
+    const process = await this.#findTask(deadline);
     if (!process) {
       if (this.state.Running)
         await this.#recordExit(Promise.resolve({ exitCode: 255, exitedAt: BigInt(Date.now()) * 1_000_000n }));
       return;
     }
     if (process.status === Status.CREATED) {
-      await deleteTask(containerd, this.id);
+      await deleteTask(this.#context, this.id);
       return;
     }
     const exit = waitForExit(containerd, { containerId: this.id, execId: '' }, closed);
@@ -246,11 +297,24 @@ export class Container {
       await this.#recordExit(exit); // The shim has closed the pipes: there is nothing to read.
       return;
     }
-    const output = await this.#connect(process);
-    const isKnown = this.state.Running && this.state.Pid === process.pid;
+    const answers = process.status !== Status.UNKNOWN;
+    const pid = answers ? process.pid : this.state.Pid;
+    const output = await this.#connect(answers ? process : presentFifos(this.#fifoDirectory));
+    const isKnown = this.state.Running && this.state.Pid === pid;
     const startedAt = this.state.Running ? this.state.StartedAt : nowText();
-    await this.#running(process.pid, startedAt, output, exit, isKnown ? this.state.Health : undefined);
+    await this.#running(pid, startedAt, output, exit, isKnown ? this.state.Health : undefined);
     if (process.status === Status.PAUSED) await this.#save({ Status: 'paused', Paused: true });
+  }
+
+  /** @returns undefined when there is none; of status UNKNOWN when its shim does not answer and the container ran. */
+  async #findTask(deadline: number): Promise<TaskProcess | undefined> {
+    const { containerd, closed } = this.#context;
+    for (;;) {
+      const task = await unlessNotFound(containerd.tasks.get({ containerId: this.id }));
+      if (task?.process?.status !== Status.UNKNOWN) return task?.process;
+      if (Date.now() >= deadline) return this.state.Running ? task.process : undefined;
+      await sleep(findIntervalMs, undefined, { signal: closed });
+    }
   }
 
   async stop(options: { timeout?: number; signal?: string } = {}): Promise<void> {
@@ -338,11 +402,39 @@ export class Container {
     });
   }
 
-  async #setPaused(paused: boolean): Promise<void> {
-    const { tasks } = this.#context.containerd;
-    const containerId = this.id;
+  /**
+   * Puts a further process into the container. One that is frozen on its way in holds the shim for ever, so neither happens
+   * while the other does. @throws SkeinError Conflict of a paused container.
+   */
+  async enter<T>(action: () => Promise<T>): Promise<T> {
+    if (this.state.Paused || this.#freezing) {
+      throw new SkeinError('Conflict', `Container ${this.id} is paused, unpause the container before exec`);
+    }
+    const entering = action();
+    this.#entering.add(entering);
     try {
-      await (paused ? tasks.pause({ containerId }) : tasks.resume({ containerId }));
+      return await entering;
+    } finally {
+      this.#entering.delete(entering);
+    }
+  }
+
+  async #freeze(): Promise<void> {
+    this.#freezing = true;
+    try {
+      const entered = Promise.allSettled(this.#entering).then(() => true);
+      if (!(await Promise.race([entered, sleep(enterTimeoutMs, false, { ref: false })]))) {
+        throw new SkeinError('Unavailable', `Container ${this.id} has a process that is still being started`);
+      }
+      await this.#context.containerd.tasks.pause({ containerId: this.id });
+    } finally {
+      this.#freezing = false;
+    }
+  }
+
+  async #setPaused(paused: boolean): Promise<void> {
+    try {
+      await (paused ? this.#freeze() : this.#context.containerd.tasks.resume({ containerId: this.id }));
     } catch (error) {
       if (this.state.Running) throw fromContainerd(error);
     }

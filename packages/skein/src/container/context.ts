@@ -1,10 +1,12 @@
 /** What the parts of the room share: the connection, the places on disk, where events and messages go. */
 import type { EventBus, Logger } from '../common/index.ts';
 import type { Containerd } from './containerd/client.ts';
+import type { ShimGroups } from './containerd/shim-groups.ts';
 import type { ContainerStore } from './state.ts';
 
 export interface Context {
   readonly containerd: Containerd;
+  readonly shims: ShimGroups;
   readonly store: ContainerStore;
   readonly events: EventBus;
   readonly logger: Logger;

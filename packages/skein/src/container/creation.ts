@@ -1,7 +1,6 @@
 /** How a container comes and goes: what is checked, its record, files, snapshot and volumes. */
 import { join } from 'node:path';
 import { newHexId, SkeinError } from '../common/index.ts';
-import { unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
 import { findInit } from './init.ts';
 import { containerCapabilities } from './oci/capabilities.ts';
@@ -17,6 +16,7 @@ import {
   writeContainerFiles,
   writeEtcFiles,
 } from './prepare.ts';
+import { deleteTask } from './process/exit.ts';
 import { logLimits } from './process/log-file.ts';
 import { nameForm } from './register.ts';
 import { type ContainerRecord, initialState } from './state.ts';
@@ -107,7 +107,7 @@ function recordOf(context: Context, spec: ContainerCreate, config: ResolvedConfi
 
 /** Takes all that a container has, its record last. Safe to repeat. */
 export async function releaseContainer(context: Context, record: ContainerRecord): Promise<void> {
-  await unlessNotFound(context.containerd.tasks.delete({ containerId: record.id }));
+  await deleteTask(context, record.id);
   await discardContainer(context, record.id);
   await removeRunDirectory(join(context.runDirectory, record.id));
   await removeAnonymousVolumes(context, record);

@@ -199,7 +199,7 @@ export class ContainerExecs implements Execs {
         spec: { typeUrl: processType, value: Buffer.from(JSON.stringify(spec)) },
       });
       exec.container.publish(`exec_start: ${exec.spec.Cmd.join(' ')}`, { execID: exec.id });
-      const { pid } = await tasks.start({ containerId, execId: exec.id });
+      const { pid } = await exec.container.enter(() => tasks.start({ containerId, execId: exec.id }));
       exec.pid = pid;
       exec.running = true;
       exec.ended = this.#awaitEnd(exec, directory).catch((error: unknown) => {
@@ -208,11 +208,12 @@ export class ContainerExecs implements Execs {
         exec.exited.resolve();
       });
     } catch (error) {
+      // A shim that was left in the middle finds no pipe to wait at, with all of its containers.
+      await rm(directory, { recursive: true, force: true });
       streams?.stdin?.destroy();
       streams?.stdout.destroy();
       streams?.stderr?.destroy();
       await unlessNotFound(tasks.deleteProcess({ containerId, execId: exec.id })).catch(() => undefined);
-      await rm(directory, { recursive: true, force: true });
       throw this.#failed(exec, fromContainerd(error));
     }
     streams.stdin?.once('finish', () => this.#closeInput(exec));

@@ -3,6 +3,8 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type EventBus, errorText, type Logger, SkeinError } from '../common/index.ts';
 import { connectContainerd, containerdNamespace, isAlreadyExists } from './containerd/client.ts';
+import { ShimGroups } from './containerd/shim-groups.ts';
+import { removeDeadSocket } from './containerd/shim-socket.ts';
 import { ContainerdSupervisor, type ManagedContainerd } from './containerd/supervisor.ts';
 import type { Context } from './context.ts';
 import { cgroupVersion, defaultCgroupParent, hasSwapLimit } from './host.ts';
@@ -40,6 +42,7 @@ export async function openContainerRuntime(options: ContainerRuntimeOptions): Pr
     const closing = new AbortController();
     const context: Context = {
       containerd,
+      shims: new ShimGroups(({ group }) => removeDeadSocket(address, group)),
       store: new ContainerStore(options.stateDirectory),
       events: options.events,
       logger: options.logger,

@@ -3,6 +3,7 @@ import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SkeinError } from '../common/index.ts';
 import { snapshotter, unlessNotFound } from './containerd/client.ts';
+import type { Shim } from './containerd/shim-groups.ts';
 import type { Context } from './context.ts';
 import { openLease } from './images/content.ts';
 import { findInit, initPath } from './init.ts';
@@ -102,16 +103,16 @@ export async function checkBindSources(record: ContainerRecord): Promise<void> {
 }
 
 /** Computes the OCI specification and gives it to containerd. */
-export async function writeSpec(context: Context, record: ContainerRecord): Promise<void> {
+export async function writeSpec(context: Context, record: ContainerRecord, shim: Shim): Promise<void> {
   await checkBindSources(record);
-  const spec = await buildSpec(context, record);
+  const spec = await buildSpec(context, record, shim.group);
   await context.containerd.containers.update({
     container: { id: record.id, spec: { typeUrl: specType, value: Buffer.from(JSON.stringify(spec)) } },
     updateMask: { paths: ['spec'] },
   });
 }
 
-async function buildSpec(context: Context, record: ContainerRecord): Promise<OciSpec> {
+async function buildSpec(context: Context, record: ContainerRecord, shimGroup: string): Promise<OciSpec> {
   const { mounts } = await context.containerd.snapshots.mounts({ snapshotter, key: record.id });
   const layers = layerDirectories(mounts);
   const directory = context.store.directoryOf(record.id);
@@ -135,6 +136,7 @@ async function buildSpec(context: Context, record: ContainerRecord): Promise<Oci
       volumeDirectory: context.volumeDirectory,
     }),
     networkNamespace: record.networkNamespace,
+    shimGroup,
     cgroupsPath: join(context.cgroupParent, record.id),
     cgroupVersion: context.cgroupVersion,
     swapLimit: context.swapLimit,

@@ -14,33 +14,15 @@ import {
   type ContainerCreate,
   type ContainerRuntime,
   type ContainerRuntimeOptions,
-  type HostConfig,
   openContainerRuntime,
   stopManagedContainerd,
 } from './index.ts';
 import { makeFifos } from './process/fifos.ts';
+import { containerOf, type Wishes } from './testing/containers.ts';
 import { busyboxArchive, streamOf } from './testing/image.ts';
 import { parseTime } from './time.ts';
-import type { ContainerConfig, ContainerFile, ExecCreate, LogEntry, LogOptions } from './types.ts';
+import type { ExecCreate, LogEntry, LogOptions } from './types.ts';
 
-const hostConfig: HostConfig = {
-  Mounts: [],
-  Memory: 0,
-  MemoryReservation: 0,
-  NanoCpus: 0,
-  PidsLimit: 0,
-  CapAdd: [],
-  CapDrop: [],
-  ReadonlyRootfs: false,
-  Init: false,
-  Sysctls: {},
-  Ulimits: [],
-  OomScoreAdj: 0,
-  GroupAdd: [],
-  ShmSize: 67108864,
-  LogConfig: { Type: 'json-file', Config: {} },
-  SecurityOpt: [],
-};
 const image = 'busybox';
 
 const execOf = (Cmd: string[], more: Partial<ExecCreate> = {}): ExecCreate => ({
@@ -95,33 +77,8 @@ describe('container runtime', { timeout: 120_000 }, () => {
     return await openContainerRuntime({ ...options(), events: bus, logger: silentLogger() });
   }
 
-  type Wishes = { config?: Partial<ContainerConfig>; host?: Partial<HostConfig>; files?: ContainerFile[] };
-
-  function specOf(command: string[], { config, host, files }: Wishes = {}): ContainerCreate {
-    const id = newHexId();
-    return {
-      id,
-      name: `c-${id.slice(0, 8)}`,
-      config: {
-        Hostname: '',
-        User: '',
-        Cmd: command,
-        Entrypoint: null,
-        Env: [],
-        WorkingDir: '',
-        Image: image,
-        Labels: { purpose: 'test' },
-        Tty: false,
-        OpenStdin: false,
-        ...config,
-      },
-      hostConfig: { ...hostConfig, ...host },
-      networkNamespace: `/run/netns/${network}`,
-      hosts: '127.0.0.1\tlocalhost\n10.0.9.3\tthe-host\n',
-      resolvConf: 'nameserver 127.0.0.11\n',
-      ...(files && { files }),
-    };
-  }
+  const specOf = (command: string[], wishes: Wishes = {}): ContainerCreate =>
+    containerOf(command, { image, networkNamespace: `/run/netns/${network}`, ...wishes });
 
   async function create(command: string[], wishes: Wishes = {}): Promise<string> {
     const spec = specOf(command, wishes);
@@ -534,7 +491,7 @@ describe('container runtime', { timeout: 120_000 }, () => {
   test('loses neither container nor line of its log when the daemon is killed', async () => {
     await runtime[Symbol.asyncDispose]();
     const spec = specOf(['sh', '-c', 'n=0; while :; do n=$((n+1)); echo $n; sleep 0.05; done']);
-    const argument = JSON.stringify({ options: options(), spec });
+    const argument = JSON.stringify({ options: options(), specs: [spec] });
     const script = join(import.meta.dirname, 'testing/daemon.ts');
     const daemon = spawn(process.execPath, ['--conditions=source', script, argument], {
       stdio: ['ignore', 'pipe', 'inherit'],

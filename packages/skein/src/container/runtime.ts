@@ -18,6 +18,7 @@ import { chainIds } from './images/manifest.ts';
 import { chainSizes } from './images/sizes.ts';
 import { inspectContainer } from './inspect.ts';
 import { commandOf, mergeConfig } from './oci/process.ts';
+import { holdPipes } from './process/fifos.ts';
 import { Register } from './register.ts';
 import type { ContainerRecord } from './state.ts';
 import { readStats } from './stats.ts';
@@ -38,6 +39,8 @@ import { VolumeStore } from './volume-store.ts';
 
 /** Before containerd's events are subscribed to again. */
 const reconnectMs = 500;
+/** How long the adoption of all containers waits for shims that do not answer, in milliseconds. */
+const adoptionMs = 15_000;
 
 export class Runtime implements ContainerRuntime {
   readonly images: ImageStore;
@@ -73,20 +76,21 @@ export class Runtime implements ContainerRuntime {
 
   /** Loads the records and makes them and containerd agree. @param address containerd's socket. */
   async adopt(address: string): Promise<void> {
-    const { containerd, store, logger } = this.#context;
+    const { containerd, store, logger, runDirectory, closed } = this.#context;
     const records = await store.load(logger);
-    const running = new Set(records.filter(({ state }) => state.Running).map(({ id }) => id));
+    const starting = records.filter((record) => record.starting).map(({ id }) => join(runDirectory, id));
+    const held = await holdPipes(starting);
+    closed.addEventListener('abort', () => held[Symbol.dispose](), { once: true });
     await endStrayLeases(containerd);
-    await endStrayShims(containerd, { address, running, logger });
-    for (const record of records) {
-      if (record.phase !== 'ready') {
-        await releaseContainer(this.#context, record);
-        continue;
-      }
-      const container = this.#add(record);
-      await this.execs.adopt(record.id);
-      await container.adopt().catch((error: unknown) => {
-        logger.error({ err: error, id: record.id }, 'a container could not be taken up');
+    await endStrayShims(containerd, { address, containers: records, logger });
+    const containers = records.filter(({ phase }) => phase === 'ready').map((record) => this.#add(record));
+    // First, as a shim that an exec holds up answers for none of its containers.
+    for (const { id } of containers) await this.execs.adopt(id);
+    for (const record of records) if (record.phase !== 'ready') await releaseContainer(this.#context, record);
+    const deadline = Date.now() + adoptionMs;
+    for (const container of containers) {
+      await container.adopt(deadline).catch((error: unknown) => {
+        logger.error({ err: error, id: container.id }, 'a container could not be taken up');
       });
     }
     this.#watchOutOfMemory().catch((error: unknown) => {

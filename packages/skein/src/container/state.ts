@@ -25,6 +25,10 @@ export interface ContainerRecord {
   /** Anonymous volumes, removed with the container. */
   anonymousVolumes: string[];
   networkNamespace: string;
+  /** Of the last start: the container whose shim it is (`Shim.leader`); absent before the first start. */
+  shim?: string;
+  /** While its first process is being made. */
+  starting?: true;
   restartCount: number;
   /** Path inside → file in the run directory, of secrets and configs. */
   files: { path: string; source: string }[];

@@ -1,37 +1,54 @@
 /**
  * Shims that nobody has: a daemon killed while containerd made a task for it leaves, with containerd 1.6, a shim that
- * waits with its `runc init`, and of which containerd knows no more.
+ * waits with its `runc init`, and of which containerd knows no more. Where it was not the shim's first task, the shim
+ * has others, and containerd has runc take away the one that was not made.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import type { Logger } from '../../common/index.ts';
 import { Status } from '../gen/task_types_pb.js';
 import { type Containerd, containerdNamespace, unlessNotFound } from './client.ts';
 
-/** A shim of this containerd. */
-interface Shim {
+/** A shim process of this containerd. */
+interface ShimProcess {
   readonly pid: number;
-  readonly containerId: string;
+  readonly leader: string;
+}
+
+/** A container as the last daemon left it. */
+interface ShimUser {
+  readonly id: string;
+  /** `Shim.leader` of its last start; absent when that was by a daemon that made each container a shim of its own. */
+  readonly shim?: string;
+  readonly state: { readonly Running: boolean };
 }
 
 /**
  * Ends the shims of our namespace on the containerd at `address` for which it has no task. To be called before the
  * first task is made, and with nobody else making any: a shim is there before its task is known.
- * @param running containers whose processes ran when the last daemon ended; their shims stay whatever containerd says.
+ * @param containers all that there are. Shims of those that ran when the last daemon ended stay whatever containerd says.
  */
 export async function endStrayShims(
   containerd: Containerd,
-  { address, running, logger }: { address: string; running: ReadonlySet<string>; logger: Logger },
+  { address, containers, logger }: { address: string; containers: readonly ShimUser[]; logger: Logger },
 ): Promise<void> {
   const processes = await processTable();
-  for (const { pid, containerId } of await shimsOf(address, processes)) {
-    if (running.has(containerId)) continue;
-    const task = await unlessNotFound(containerd.tasks.get({ containerId }));
-    // A shim that does not answer containerd has a task of unknown status.
-    if (task?.process && task.process.status !== Status.UNKNOWN) continue;
-    logger.warn({ id: containerId, pid }, 'ending a shim whose task was never made');
+  for (const { pid, leader } of await shimsOf(address, processes)) {
+    const users = containers.filter(({ id, shim }) => (shim ?? id) === leader);
+    if (users.some(({ state }) => state.Running)) continue;
+    if (await hasTask(containerd, new Set([leader, ...users.map(({ id }) => id)]))) continue;
+    logger.warn({ id: leader, pid }, 'ending a shim whose task was never made');
     // The shim first, so that it cannot start the process that it was asked for.
     for (const each of [pid, ...childrenOf(pid, processes)]) end(each);
   }
+}
+
+async function hasTask(containerd: Containerd, ids: Iterable<string>): Promise<boolean> {
+  for (const containerId of ids) {
+    const task = await unlessNotFound(containerd.tasks.get({ containerId }));
+    // A shim that does not answer containerd has a task of unknown status.
+    if (task?.process && task.process.status !== Status.UNKNOWN) return true;
+  }
+  return false;
 }
 
 /** @returns each process's parent. */
@@ -46,8 +63,8 @@ async function processTable(): Promise<Map<number, number>> {
   return table;
 }
 
-async function shimsOf(address: string, processes: ReadonlyMap<number, number>): Promise<Shim[]> {
-  const shims: Shim[] = [];
+async function shimsOf(address: string, processes: ReadonlyMap<number, number>): Promise<ShimProcess[]> {
+  const shims: ShimProcess[] = [];
   // One path names another socket in another mount namespace: the hosts of a lab share their process IDs.
   const ownMounts = await readlink('/proc/self/ns/mnt');
   for (const pid of processes.keys()) {
@@ -55,9 +72,9 @@ async function shimsOf(address: string, processes: ReadonlyMap<number, number>):
     const option = (name: string): string | undefined => words[words.indexOf(name, 1) + 1];
     if (!words[0]?.includes('containerd-shim')) continue;
     const isOurs = option('-namespace') === containerdNamespace && option('-address') === address;
-    const containerId = option('-id');
-    if (!isOurs || containerId === undefined) continue;
-    if ((await mountNamespace(pid)) === ownMounts) shims.push({ pid, containerId });
+    const leader = option('-id');
+    if (!isOurs || leader === undefined) continue;
+    if ((await mountNamespace(pid)) === ownMounts) shims.push({ pid, leader });
   }
   return shims;
 }

@@ -1,5 +1,6 @@
 /** A container's OCI runtime specification: Docker's defaults (moby daemon/pkg/oci, daemon/oci_linux.go) and its wishes. */
 import { SkeinError } from '../../common/index.ts';
+import { groupAnnotation } from '../containerd/shim-groups.ts';
 import { initPath } from '../init.ts';
 import type { HostConfig } from '../types.ts';
 import { capabilitiesOf } from './capabilities.ts';
@@ -59,6 +60,11 @@ export function resourcesOf(host: HostConfig, kernel: { swapLimit: boolean }): O
   return resources;
 }
 
+/** @returns whether the container's processes get less CPU time than they may want. */
+export function isThrottled(host: HostConfig): boolean {
+  return host.NanoCpus > 0 || (host.CpuQuota ?? 0) > 0;
+}
+
 interface SecurityOptions {
   seccomp: boolean;
   noNewPrivileges: boolean;
@@ -104,6 +110,8 @@ export function containerSpec(options: {
   mounts: OciMount[];
   devices: GivenDevices;
   networkNamespace: string;
+  /** Of the shim: a group's, or the container's own ID. */
+  shimGroup: string;
   cgroupsPath: string;
   cgroupVersion: '1' | '2';
   /** Whether the kernel can limit swap. */
@@ -129,7 +137,7 @@ export function containerSpec(options: {
     root: { path: 'rootfs', readonly: host.ReadonlyRootfs },
     ...(host.UTSMode !== 'host' && { hostname: config.Hostname }),
     mounts: options.mounts,
-    ...(host.Annotations && { annotations: host.Annotations }),
+    annotations: { ...host.Annotations, [groupAnnotation]: options.shimGroup },
     linux: {
       namespaces: namespaces(host, options.networkNamespace, options.cgroupVersion),
       cgroupsPath: options.cgroupsPath,

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectError } from '@connectrpc/connect';
 import { type Containerd, isNotFound, noTimeout, unlessNotFound } from '../containerd/client.ts';
+import type { Context } from '../context.ts';
 import { nowNanoseconds, timestampNanoseconds } from '../time.ts';
 
 export interface Exit {
@@ -39,6 +40,9 @@ export async function waitForExit(
 }
 
 /** Deletes an ended task, or a created one by force; "there is none" is success. */
-export async function deleteTask(containerd: Containerd, containerId: string): Promise<void> {
-  await unlessNotFound(containerd.tasks.delete({ containerId }));
+export async function deleteTask({ containerd, shims }: Context, containerId: string): Promise<void> {
+  await shims.leave(
+    containerId,
+    async () => (await unlessNotFound(containerd.tasks.delete({ containerId }))) !== undefined,
+  );
 }

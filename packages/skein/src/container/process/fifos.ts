@@ -1,5 +1,5 @@
 /** Named pipes between the daemon and a process's shim. The shim keeps both ends open: its process outlives the daemon. */
-import { constants, existsSync, open as openCallback } from 'node:fs';
+import { closeSync, constants, existsSync, open as openCallback } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
@@ -11,6 +11,12 @@ const openFd = promisify(openCallback);
 /** Node has no call for it. */
 const mkfifo = koffi.load(null).func('int mkfifo(const char *path, uint32_t mode)');
 const fifoMode = 0o600;
+/** How long a shim waits for the reader of a process's output, in milliseconds (containerd pkg/process). */
+const shimWaitMs = 30_000;
+/** In a container's run directory, the directory of the pipes of its first process. */
+export const initPipes = 'init';
+/** Without waiting for a writer (fifo(7)). */
+const readOnly = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** Paths of the pipes; '' = not connected. */
 export interface FifoPaths {
@@ -44,9 +50,31 @@ function makeFifo(path: string): void {
   throw Object.assign(new Error(`mkfifo ${path}: ${code}`), { code });
 }
 
+/**
+ * Opens the pipes of containers that an ended daemon was starting, and reads none: a shim waits for readers of the output, and
+ * as long as it waits it answers for none of its containers.
+ * @param runDirectories of these containers.
+ * @returns closes them; they are closed by themselves when no shim can wait for them any more.
+ */
+export async function holdPipes(runDirectories: readonly string[]): Promise<Disposable> {
+  const held: number[] = [];
+  for (const directory of runDirectories) {
+    const { stdout, stderr } = presentFifos(join(directory, initPipes));
+    for (const path of [stdout, stderr]) if (path !== '') held.push(await openFd(path, readOnly));
+  }
+  const close = (): void => held.splice(0).forEach(closeSync);
+  const timer = setTimeout(close, shimWaitMs).unref();
+  return {
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+      close();
+    },
+  };
+}
+
 /** Opened without waiting for a writer; ends when the last writer closes. */
 async function openReader(path: string): Promise<Socket> {
-  const fd = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const fd = await openFd(path, readOnly);
   return new Socket({ fd, readable: true, writable: false });
 }
 
