@@ -250,7 +250,11 @@ for (const [manager, other] of pairs) {
       for (const name of ['red', 'blue']) swarm.must('node1', `service rm ${name}`);
       await eventually(
         'no container is left',
-        () => hosts.every((host) => swarm.must(host, 'ps -aq') === '') || undefined,
+        () => {
+          const left = hosts.map((host) => swarm.must(host, 'ps -a')).filter((listed) => listed.trim().includes('\n'));
+          if (left.length > 0) throw new Error(`${left.join('')}${swarm.must('node1', 'node ls')}`);
+          return true;
+        },
         sessionMs,
       );
       for (const name of ['red', 'blue', 'green'])

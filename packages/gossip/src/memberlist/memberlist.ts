@@ -329,7 +329,8 @@ export class Memberlist {
     const deadSince = this.#clock.now() - this.#config.gossipToTheDead;
     const targets = sample(this.#random, this.#membership.list, this.#config.gossipNodes, (member) => {
       if (member === this.self) return false;
-      return isHere(member) || (member.state === 'dead' && member.stateChange > deadSince);
+      const isLatelyDead = member.state === 'dead' && member.stateChange > deadSince;
+      return isHere(member) || (isLatelyDead && !this.#membership.isReplaced(member));
     });
     for (const target of targets) this.#sendWithBroadcasts(target.address, []);
     if (this.#memberBroadcasts.size + this.#userBroadcasts.size === 0) return;

@@ -3,6 +3,7 @@ import {
   type Accusation,
   type Address,
   type Alive,
+  formatAddress,
   ipFromBytes,
   type Part,
   type PushNodeState,
@@ -55,6 +56,8 @@ export class Membership {
   leaving = false;
   readonly #options: MembershipOptions;
   readonly #byName = new Map<string, MutableMember>();
+  /** Address → the last name that became alive there. BOUNDED by the members. */
+  readonly #tenants = new Map<string, string>();
   /** BOUNDED by the members. */
   readonly #suspicions = new Map<string, Suspicion>();
 
@@ -64,6 +67,7 @@ export class Membership {
     this.self.incarnation = options.self.incarnation;
     this.self.state = 'alive';
     this.#add(this.self);
+    this.#tenants.set(formatAddress(this.self.address), this.self.name);
   }
 
   get(name: string): MutableMember | undefined {
@@ -130,6 +134,7 @@ export class Membership {
     member.incarnation = alive.incarnation;
     member.addr = alive.addr;
     member.address = { host: ipFromBytes(alive.addr), port: alive.port };
+    this.#tenants.set(formatAddress(member.address), member.name);
     member.meta = alive.meta;
     if (alive.vsn.length > 0) member.vsn = alive.vsn;
     this.#change(member, 'alive');
@@ -283,10 +288,22 @@ export class Membership {
     let kept = 0;
     for (const member of this.list) {
       const gone = (member.state === 'dead' || member.state === 'left') && member.stateChange < before;
-      if (gone && member !== this.self) this.#byName.delete(member.name);
+      if (gone && member !== this.self) this.#forget(member);
       else this.list[kept++] = member;
     }
     this.list.length = kept;
+  }
+
+  #forget({ name, address }: Member): void {
+    this.#byName.delete(name);
+    const place = formatAddress(address);
+    if (this.#tenants.get(place) === name) this.#tenants.delete(place);
+  }
+
+  /** Whether another lives at the member's address, who hears under his own name what is sent there. */
+  isReplaced({ name, address }: Member): boolean {
+    const tenant = this.#byName.get(this.#tenants.get(formatAddress(address)) ?? '');
+    return tenant !== undefined && tenant.name !== name && isHere(tenant);
   }
 
   /** Living members, suspected ones among them, without this node. */

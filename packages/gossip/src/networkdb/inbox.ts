@@ -4,7 +4,7 @@ import type { BulkSyncer } from './bulk-sync.ts';
 import type { BulkSync, NetworkPushPull, TableEvent } from './codec.ts';
 import { type Context, NEVER } from './context.ts';
 import type { EntryWriter } from './entry-writer.ts';
-import { MAX_MISSED, type OwnNetwork } from './own-network.ts';
+import { keepEarly, type OwnNetwork } from './own-network.ts';
 import type { TableGossip } from './table-gossip.ts';
 
 /** Table events arrive in a compound; one within another is not sent by anybody. */
@@ -15,6 +15,8 @@ export interface InboxOptions {
   readonly writer: EntryWriter;
   readonly bulk: BulkSyncer;
   readonly gossip: TableGossip;
+  /** The first event of an owner came before the news that he is on the network. */
+  cameEarly(network: OwnNetwork, owner: string): void;
   /** Passes news on to the whole cluster. */
   pass(name: string, data: Uint8Array): void;
 }
@@ -67,6 +69,13 @@ export class Inbox {
     }
   }
 
+  /** Takes events that were kept until their owner was known to be on the network. */
+  replay(events: readonly TableEvent[]): void {
+    for (const event of events) {
+      this.#handleTableEvent(event, this.#context.codec.encode({ type: 'table', body: event }), false);
+    }
+  }
+
   #pass(name: string, data: Uint8Array): void {
     this.#options.pass(name, data);
   }
@@ -94,7 +103,7 @@ export class Inbox {
       return;
     }
     if (!this.#context.peers.isOn(event.nodeName, event.networkId)) {
-      if (network.missed.size < MAX_MISSED) network.missed.add(event.nodeName);
+      if (keepEarly(network, event)) this.#options.cameEarly(network, event.nodeName);
       this.#context.drops.add('owner-not-on-network');
       return;
     }

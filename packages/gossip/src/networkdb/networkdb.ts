@@ -127,6 +127,7 @@ export class NetworkDB implements AsyncDisposable {
       writer: this.#writer,
       bulk: this.#bulk,
       gossip: this.#gossip,
+      cameEarly: (network, owner) => this.#askForNetworks(network, owner),
       pass: (name, data) => this.#memberlist.queueBroadcast(name, data),
     });
   }
@@ -267,8 +268,22 @@ export class NetworkDB implements AsyncDisposable {
       this.#returnTimer = undefined;
       const peers = [...this.#returned];
       this.#returned.clear();
-      for (const peer of peers) if (peer.state === 'alive') void this.#bulk.request(peer, this.#bulk.common(peer));
+      for (const peer of peers) if (peer.state === 'alive') void this.#syncWith(peer);
     }, this.#config.newcomerDelay);
+  }
+
+  /** Whose networks are not known is asked for them first. */
+  async #syncWith(peer: Peer): Promise<void> {
+    if (this.#bulk.common(peer).length === 0 && this.networks().length > 0) await this.#exchangeStates(peer);
+    if (!this.#closed) await this.#bulk.request(peer, this.#bulk.common(peer));
+  }
+
+  async #exchangeStates({ name, address }: Peer): Promise<void> {
+    try {
+      await this.#memberlist.join([formatAddress(address)]);
+    } catch (error) {
+      this.#logger.debug('a peer does not say what networks it is on', { peer: name, error });
+    }
   }
 
   #reconnected(peer: Peer): void {
@@ -277,14 +292,16 @@ export class NetworkDB implements AsyncDisposable {
   }
 
   /**
-   * A first peer, or one whose events came too early, is asked for what was missed: not at once, as it is about to ask
-   * by itself. dockerd mistakes an answer that crosses its own question, and then waits 30 s with its task.
+   * Events of a peer that came too early are taken now. It, or a first peer, is also asked for what was missed: not at
+   * once, as it is about to ask by itself. dockerd mistakes an answer that crosses its own question, and then waits 30 s with its task.
    */
   #peerAttached(peer: Peer, networkId: string): void {
     const network = this.#networks.get(networkId);
     if (!network || network.leaving || peer.state !== 'alive') return;
-    const missed = network.missed.delete(peer.name);
-    if (network.hasSynced && !missed) return;
+    const early = network.early.get(peer.name);
+    network.early.delete(peer.name);
+    if (early) this.#inbox.replay(early);
+    if (network.hasSynced && !early) return;
     network.hasSynced = true;
     const since = this.#clock.now();
     this.#clock.setTimeout(() => {
@@ -312,6 +329,14 @@ export class NetworkDB implements AsyncDisposable {
 
   *#attached(): Generator<OwnNetwork> {
     for (const network of this.#networks.values()) if (!network.leaving) yield network;
+  }
+
+  /** The news of what a peer is on may not come any more; it comes with an exchange of states. */
+  #askForNetworks(network: OwnNetwork, owner: string): void {
+    this.#clock.setTimeout(() => {
+      const peer = this.#peers.get(owner);
+      if (!this.#closed && peer && network.early.has(owner)) void this.#exchangeStates(peer);
+    }, this.#config.newcomerDelay);
   }
 
   #attachedTo(networkId: string): OwnNetwork {
@@ -357,7 +382,7 @@ export class NetworkDB implements AsyncDisposable {
     Object.assign(network, { leaving: true, inSync: false, hasSynced: false, since: this.#clock.now() });
     network.lTime = this.#context.networkClock.increment();
     network.relayed.clear();
-    network.missed.clear();
+    network.early.clear();
     this.#broadcastNetworkEvent('leave', network);
   }
 

@@ -1,4 +1,5 @@
 import { BroadcastQueue } from '../memberlist/broadcast-queue.ts';
+import type { TableEvent } from './codec.ts';
 
 /** A network that this node is on, or was on not long ago. */
 export interface OwnNetwork {
@@ -14,11 +15,23 @@ export interface OwnNetwork {
   /** Own events go before those of others. BOUNDED by config.maxQueuedEvents each. */
   readonly own: BroadcastQueue;
   readonly relayed: BroadcastQueue;
-  /** Peers whose events came before the news that they are on the network. BOUNDED by MAX_MISSED. */
-  readonly missed: Set<string>;
+  /** Events that came before the news that their owner is on the network. BOUNDED by `keepEarly`. */
+  readonly early: Map<string, TableEvent[]>;
 }
 
-export const MAX_MISSED = 256;
+const MAX_EARLY_OWNERS = 256;
+const MAX_EARLY_EVENTS = 64;
+
+/**
+ * Keeps an event until its owner is known to be on the network; beyond the bounds it is left to a bulk sync.
+ * @returns whether it is the first of its owner.
+ */
+export function keepEarly({ early }: OwnNetwork, event: TableEvent): boolean {
+  const known = early.get(event.nodeName);
+  if (known === undefined && early.size < MAX_EARLY_OWNERS) early.set(event.nodeName, [event]);
+  else if (known !== undefined && known.length < MAX_EARLY_EVENTS) known.push(event);
+  return known === undefined;
+}
 
 export function newOwnNetwork(id: string, maxQueued: number, now: number): OwnNetwork {
   return {
@@ -30,6 +43,6 @@ export function newOwnNetwork(id: string, maxQueued: number, now: number): OwnNe
     hasSynced: false,
     own: new BroadcastQueue(maxQueued),
     relayed: new BroadcastQueue(maxQueued),
-    missed: new Set(),
+    early: new Map(),
   };
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SkeinError } from '../common/errors.ts';
 import { Host } from './host.ts';
 import { type LabPaths, labPaths } from './paths.ts';
-import { endProcesses, isRunning, removeCgroups } from './processes.ts';
+import { endProcesses, isRunning, removeCgroups, removeEmptyCgroup } from './processes.ts';
 import {
   connectHost,
   createBridge,
@@ -233,7 +233,7 @@ export class Lab {
 
   #removeEmptyCgroupRoot(): void {
     try {
-      removeCgroups(join(this.paths.cgroup, '..'));
+      removeEmptyCgroup(join(this.paths.cgroup, '..'));
     } catch (error) {
       // Another lab is still in it.
       if (!['EBUSY', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;

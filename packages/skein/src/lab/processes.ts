@@ -74,14 +74,32 @@ export async function endProcesses(lab: string, cgroup: string): Promise<void> {
 
 /** @returns the lab's cgroup directories under every hierarchy (cgroup v1 and v2), deepest first. */
 export function labCgroups(cgroup: string): string[] {
+  return hierarchies().flatMap((hierarchy) => tree(join(hierarchy, cgroup)));
+}
+
+function hierarchies(): string[] {
   const root = '/sys/fs/cgroup';
-  const hierarchies = [root, ...subdirectories(root)];
-  return hierarchies.flatMap((hierarchy) => tree(join(hierarchy, cgroup)));
+  return [root, ...subdirectories(root)];
 }
 
 /** Removes the lab's cgroups. A cgroup that still has a process stays (EBUSY is thrown). */
 export function removeCgroups(cgroup: string): void {
-  for (const directory of labCgroups(cgroup)) rmdirSync(directory);
+  for (const directory of labCgroups(cgroup)) removeDirectory(directory);
+}
+
+/** Removes the cgroup, under every hierarchy, where nothing is in it. */
+export function removeEmptyCgroup(cgroup: string): void {
+  for (const directory of hierarchies().map((hierarchy) => join(hierarchy, cgroup))) {
+    if (subdirectories(directory).length === 0) removeDirectory(directory);
+  }
+}
+
+function removeDirectory(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
 }
 
 function subdirectories(directory: string): string[] {
