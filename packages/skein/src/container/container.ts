@@ -186,9 +186,17 @@ export class Container {
       const request = { containerId: this.id, rootfs, terminal: this.record.config.Tty, ...fifos };
       await this.#afterLeftovers(() => containerd.tasks.create(request));
     };
-    // What enters a throttled container is slow, and while it enters its shim does nothing else.
-    if (isThrottled(this.record.hostConfig)) await create(ownShim(this.id));
+    if (this.#mayHoldItsShim()) await create(ownShim(this.id));
     else await shims.join(this.id, create, closed);
+  }
+
+  /**
+   * While a shim creates a container, or a process enters one, it does nothing else: that is slow where the container is
+   * throttled, and may last for ever where a directory is mounted whose server is dead.
+   */
+  #mayHoldItsShim(): boolean {
+    const { hostConfig, mountPoints } = this.record;
+    return isThrottled(hostConfig) || mountPoints.some(({ Type }) => Type !== 'tmpfs');
   }
 
   /** For a while after a daemon's end in the middle of a start, containerd is busy with taking away what came of it. */

@@ -190,7 +190,9 @@ describe('shared shims', { timeout: 180_000 }, () => {
     const shim = await shimOf(first);
     assert.deepEqual([await shimOf(second), await shimOf(third)], [shim, shim]);
     assert.notEqual(await shimOf(throttled), shim, 'what is slow to enter has one for itself');
-    assert.equal(shims().length, 2);
+    const mounting = await start(forever, { host: { Mounts: [{ Type: 'bind', Source: '/tmp', Target: '/mnt' }] } });
+    assert.notEqual(await shimOf(mounting), shim, 'so has what mounts of the host');
+    assert.equal(shims().length, 3);
 
     await runtime.stop(first);
     assert.equal(await stateOf(first), 'exited 3');
