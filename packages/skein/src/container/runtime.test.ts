@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type EngineEvent, EventBus, newHexId, silentLogger } from '../common/index.ts';
 import { connectContainerd } from './containerd/client.ts';
+import { socketsOfShim } from './containerd/shim-socket.ts';
 import {
   type ContainerCreate,
   type ContainerRuntime,
@@ -114,12 +115,12 @@ describe('container runtime', { timeout: 120_000 }, () => {
     return { stdout, stderr, exitCode: runtime.execs.inspect(execId).ExitCode };
   }
 
-  /** Command lines of the shims of a container. */
-  const shimsOf = (id: string): string[] =>
+  /** Process IDs of the shims that were started for a container. */
+  const shimsOf = (id: string): number[] =>
     readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
-      .map(commandLine)
-      .filter((line) => line.includes('containerd-shim') && line.includes(id));
+      .filter((pid) => commandLine(pid).includes('containerd-shim') && commandLine(pid).includes(id))
+      .map(Number);
 
   const actionsOf = (id: string): string[] =>
     events.filter((event) => event.actor.id === id).map((event) => event.action);
@@ -533,10 +534,13 @@ describe('container runtime', { timeout: 120_000 }, () => {
       // Nobody reads the pipes: the shim waits for a reader until its caller is gone.
       await assert.rejects(containerd.tasks.create(request, { signal: AbortSignal.timeout(500) }));
     }
+    const sockets = (await Promise.all(shimsOf(id).map(socketsOfShim))).flat();
+    assert.ok(sockets.length > 0 && sockets.every(existsSync), sockets.join());
     await runtime[Symbol.asyncDispose]();
     runtime = await open();
     for (let tries = 0; shimsOf(id).length > 0 && tries < 50; tries++) await sleep(100);
     assert.deepEqual(shimsOf(id), []);
+    assert.deepEqual(sockets.filter(existsSync), []);
     await runtime.start(id);
     assert.equal((await runtime.wait(id, 'not-running')).exitCode, 0);
     await runtime.remove(id, { force: true });

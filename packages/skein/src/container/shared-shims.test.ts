@@ -9,7 +9,8 @@ import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventBus, silentLogger } from '../common/index.ts';
-import { shimSocketDirectory } from './containerd/shim-socket.ts';
+import { socketsOfShim } from './containerd/shim-socket.ts';
+import { isListening } from './containerd/supervisor.ts';
 import {
   type ContainerCreate,
   type ContainerRuntime,
@@ -26,7 +27,6 @@ const forever = ['sh', '-c', 'trap "exit 3" TERM; while :; do sleep 0.1; done'];
 describe('shared shims', { timeout: 180_000 }, () => {
   let directory: string;
   let runtime: ContainerRuntime;
-  let socketsBefore: string[];
   const path = process.env.PATH;
   const network = `skein-shims-test-${process.pid}`;
 
@@ -107,7 +107,23 @@ describe('shared shims', { timeout: 180_000 }, () => {
   const shimOf = async (id: string): Promise<number> =>
     Number(/\) \S (\d+)/.exec(read(`/proc/${await pidOf(id)}/stat`))?.[1]);
 
-  const sockets = (): string[] => (existsSync(shimSocketDirectory) ? readdirSync(shimSocketDirectory) : []);
+  /** @returns their sockets, which there are. */
+  async function socketsOf(pids: number[]): Promise<string[]> {
+    const paths = (await Promise.all(pids.map(socketsOfShim))).map((sockets) => [...new Set(sockets)]);
+    assert.deepEqual(
+      paths.map((sockets) => sockets.length),
+      pids.map(() => 1),
+    );
+    return paths.flat();
+  }
+
+  /** Ends all containers. Of their shims, and of those whose sockets are given, nothing is left. */
+  async function endsWithoutTrace(earlier: string[] = []): Promise<void> {
+    const sockets = [...earlier, ...(await socketsOf(shims()))];
+    await removeAll();
+    await eventually('no shim is left', () => shims().length === 0);
+    await eventually('no socket is left', () => !sockets.some(existsSync));
+  }
 
   async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
     for (let tries = 0; tries < 200; tries++) {
@@ -170,7 +186,6 @@ describe('shared shims', { timeout: 180_000 }, () => {
     await writeFile(join(directory, 'bin/runc'), `${script.join('\n')}\n`, { mode: 0o755 });
     process.env.PATH = `${directory}/bin:${path}`;
     execFileSync('ip', ['netns', 'add', network]);
-    socketsBefore = sockets();
     runtime = await open();
     await runtime.images.import(streamOf(await busyboxArchive()), { reference: image, changes: [], message: '' });
   });
@@ -209,9 +224,7 @@ describe('shared shims', { timeout: 180_000 }, () => {
     await eventually('it is known what ended it', async () => (await runtime.inspect(greedy)).State.OOMKilled);
     assert.deepEqual([await stateOf(second), await stateOf(third)], ['running', 'running']);
 
-    await removeAll();
-    await eventually('no shim is left', () => shims().length === 0);
-    assert.deepEqual(sockets(), socketsBefore);
+    await endsWithoutTrace();
   });
 
   test('many that start at once share a few, and their starts do not mix up', async () => {
@@ -223,9 +236,7 @@ describe('shared shims', { timeout: 180_000 }, () => {
     const parents = await Promise.all(ids.map(shimOf));
     const sizes = Object.values(Object.groupBy(parents, String)).map((group) => group?.length ?? 0);
     assert.ok(sizes.length <= 6 && Math.max(...sizes) <= 10, `sizes ${sizes.join()}`);
-    await Promise.all(ids.map((id) => runtime.remove(id, { force: true })));
-    await eventually('no shim is left', () => shims().length === 0);
-    assert.deepEqual(sockets(), socketsBefore);
+    await endsWithoutTrace();
   });
 
   test('the death of a shim ends its containers, as killed ones, and no others', async () => {
@@ -235,6 +246,7 @@ describe('shared shims', { timeout: 180_000 }, () => {
     const [other, throttled] = [await start(), await start(forever, { host: { NanoCpus: 5e8 } })];
     const pids = await Promise.all(ids.map(pidOf));
     assert.equal(new Set(await Promise.all(ids.map(shimOf))).size, 1);
+    const sockets = await socketsOf([await shimOf(first)]);
     process.kill(await shimOf(first), 'SIGKILL');
     await Promise.all(ids.map((id) => runtime.wait(id, 'not-running')));
     assert.deepEqual(
@@ -248,9 +260,7 @@ describe('shared shims', { timeout: 180_000 }, () => {
     await runtime.start(second);
     assert.equal(await shimOf(first), await shimOf(second));
     assert.equal(await run(second, 'echo', 'again'), 'again\n');
-    await removeAll();
-    await eventually('no shim is left', () => shims().length === 0);
-    assert.deepEqual(sockets(), socketsBefore);
+    await endsWithoutTrace(sockets);
   });
 
   test('a new daemon takes them up, and what exited meanwhile; also after a new containerd', async () => {
@@ -280,9 +290,7 @@ describe('shared shims', { timeout: 180_000 }, () => {
     assert.notEqual(await shimOf(later), shim, 'an earlier daemon’s get no new ones');
     await runtime.stop(second);
     assert.equal(await stateOf(second), 'exited 3');
-    await removeAll();
-    await eventually('no shim is left', () => shims().length === 0);
-    assert.deepEqual(sockets(), socketsBefore);
+    await endsWithoutTrace();
   });
 
   test('a container that an earlier version started has its shim for itself, and keeps it', async () => {
@@ -334,8 +342,10 @@ describe('shared shims', { timeout: 180_000 }, () => {
       await daemon.started;
       await reached();
       const [shim] = shims();
-      if (victims !== 'daemon') process.kill(containerdPid(), 'SIGKILL');
+      const killsContainerd = victims !== 'daemon';
+      if (killsContainerd) process.kill(containerdPid(), 'SIGKILL');
       await daemon.kill();
+      if (killsContainerd) await eventually('containerd is gone', async () => !(await isListening(paths().socket)));
       // It is there before runc has come to its end: the shim finds readers.
       const opening = open();
       await sleep(1000);

@@ -3,10 +3,11 @@
  * waits with its `runc init`, and of which containerd knows no more. Where it was not the shim's first task, the shim
  * has others, and containerd has runc take away the one that was not made.
  */
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import type { Logger } from '../../common/index.ts';
 import { Status } from '../gen/task_types_pb.js';
 import { type Containerd, containerdNamespace, unlessNotFound } from './client.ts';
+import { socketsOfShim } from './shim-socket.ts';
 
 /** A shim process of this containerd. */
 interface ShimProcess {
@@ -37,8 +38,10 @@ export async function endStrayShims(
     if (users.some(({ state }) => state.Running)) continue;
     if (await hasTask(containerd, new Set([leader, ...users.map(({ id }) => id)]))) continue;
     logger.warn({ id: leader, pid }, 'ending a shim whose task was never made');
+    const sockets = await socketsOfShim(pid);
     // The shim first, so that it cannot start the process that it was asked for.
     for (const each of [pid, ...childrenOf(pid, processes)]) end(each);
+    for (const socket of sockets) await rm(socket, { force: true });
   }
 }
 
