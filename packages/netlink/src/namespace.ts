@@ -20,7 +20,7 @@ import {
   SOL_SOCKET,
   UMOUNT_NOFOLLOW,
 } from './kernel/constants.ts';
-import { bindMount, getSocketOption, ioctl, setns, socket, unmount, unshare } from './kernel/libc.ts';
+import { bindMount, getSocketOption, ioctl, moveUp, setns, socket, unmount, unshare } from './kernel/libc.ts';
 
 /** The calling thread's own namespace, not the process's first thread's. */
 const CURRENT = '/proc/thread-self/ns/net';
@@ -46,7 +46,7 @@ export class NetworkNamespace implements Disposable {
 
   /** The namespace the calling thread is in. */
   static current(): NetworkNamespace {
-    return new NetworkNamespace(openSync(CURRENT, 'r'), CURRENT);
+    return new NetworkNamespace(moveUp(openSync(CURRENT, 'r')), CURRENT);
   }
 
   /**
@@ -54,7 +54,7 @@ export class NetworkNamespace implements Disposable {
    * @throws Error with code ENOENT when nothing is there; SystemError EINVAL when it is not a namespace.
    */
   static open(path: string): NetworkNamespace {
-    const fd = openSync(path, 'r');
+    const fd = moveUp(openSync(path, 'r'));
     if (isNamespaceFile(`/proc/self/fd/${fd}`)) return new NetworkNamespace(fd, path);
     closeSync(fd);
     throw new SystemError(`open network namespace ${path}`, EINVAL, 'not a namespace (nothing is mounted there)');

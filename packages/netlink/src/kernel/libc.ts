@@ -3,9 +3,10 @@
  * not the caller's business (lengths of lengths, -1) stay here. All are synchronous and made on the calling thread:
  * `setns` and `unshare` change that thread only, so none may ever be called through koffi's `.async`.
  */
+import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 import { hasCode, SystemError } from '../errors.ts';
-import { SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from './constants.ts';
+import { F_DUPFD_CLOEXEC, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from './constants.ts';
 
 const libc = koffi.load(null);
 const c = {
@@ -21,6 +22,8 @@ const c = {
   recvfrom: libc.func('int64_t recvfrom(int fd, void *buffer, size_t length, int flags, void *address, void *size)'),
   poll: libc.func('int poll(void *fds, unsigned long count, int timeout)'),
   dup2: libc.func('int dup2(int from, int to)'),
+  // Variadic in its header; here with the argument of F_DUPFD_CLOEXEC.
+  fcntl: libc.func('int fcntl(int fd, int command, int argument)'),
   ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
   setns: libc.func('int setns(int fd, int type)'),
   unshare: libc.func('int unshare(int flags)'),
@@ -33,6 +36,15 @@ const c = {
 };
 
 const EINTR = 4;
+const mallocTrim = optional('int malloc_trim(size_t pad)');
+
+function optional(prototype: string): ((argument: number) => number) | undefined {
+  try {
+    return libc.func(prototype);
+  } catch {
+    return undefined;
+  }
+}
 
 /** Calls until it is not interrupted by a signal; throws when the result is negative. */
 function must(operation: string, call: () => number): number {
@@ -45,7 +57,26 @@ function must(operation: string, call: () => number): number {
 }
 
 export function socket(domain: number, type: number, protocol: number): number {
-  return must('socket', () => c.socket(domain, type, protocol));
+  return moveUp(must('socket', () => c.socket(domain, type, protocol)));
+}
+
+/** Low numbers are left to libraries that know no others: select(2) ends at FD_SETSIZE. */
+const FIRST_HIGH_DESCRIPTOR = 1024;
+
+/**
+ * Gives an open file a high number, and closes it under the one that it has.
+ * @returns the high number; where the process may have none (RLIMIT_NOFILE), the one that it has.
+ */
+export function moveUp(fd: number): number {
+  const high = c.fcntl(fd, F_DUPFD_CLOEXEC, FIRST_HIGH_DESCRIPTOR);
+  if (high < 0) return fd;
+  closeSync(fd);
+  return high;
+}
+
+/** Gives the kernel back what was freed; does nothing where the C library is not glibc. */
+export function returnFreedMemory(): void {
+  mallocTrim?.(0);
 }
 
 export function bind(fd: number, address: Uint8Array, operation = 'bind'): void {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { closeSync, openSync, readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TestNamespaces } from '../testing.ts';
@@ -26,6 +26,21 @@ const dropPort = (port: number): NftObject => ({
   },
 });
 const baseChain: NftObject = { chain: { ...chain, type: 'filter', hook: 'input', prio: 0, policy: 'accept' } };
+
+test('rules are made however many files the process has open', () => {
+  const namespace = namespaces.create('descriptors');
+  Nftables.open(namespace)[Symbol.dispose]();
+  const files = Array.from({ length: 1_100 }, () => openSync('/dev/null', 'r'));
+  try {
+    for (let times = 0; times < 60; times++) {
+      using nft = Nftables.open(namespace);
+      nft.run([{ add: { table: { family: 'ip', name: `t${times}` } } }]);
+      assert.equal(nft.tables().length, times + 1);
+    }
+  } finally {
+    for (const file of files) closeSync(file);
+  }
+});
 
 test('a transaction makes its objects and returns them with handles', () => {
   using nft = Nftables.open(namespaces.create('transaction'));

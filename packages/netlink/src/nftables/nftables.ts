@@ -4,6 +4,7 @@
  */
 import { NetworkNamespace } from '../namespace.ts';
 import { type Context, type LibNftables, libNftables, OUTPUT_ECHO, OUTPUT_HANDLE, OUTPUT_JSON } from './library.ts';
+import { withLowDescriptors } from './low-descriptors.ts';
 import { retire } from './retired.ts';
 import type { NftChain, NftCommand, NftFamily, NftObject, NftTable } from './schema.ts';
 
@@ -30,6 +31,18 @@ export class NftablesError extends Error {
     this.text = text;
     this.code = knownErrors.find(([, pattern]) => pattern.test(text))?.[0] ?? 'ERR_NFTABLES';
   }
+}
+
+function newContext(library: LibNftables, own: NetworkNamespace): Context {
+  try {
+    const context = own.run(() => withLowDescriptors(() => library.newContext(0)));
+    if (context) return context;
+  } catch (cause) {
+    own[Symbol.dispose]();
+    throw new NftablesError(`no context: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+  own[Symbol.dispose]();
+  throw new NftablesError('no context: out of memory, or no permission');
 }
 
 /** The text on one line, without the position that it gives for JSON: always internal:0:0-0. */
@@ -62,11 +75,7 @@ export class Nftables implements Disposable {
   static open(namespace?: NetworkNamespace): Nftables {
     const library = loadLibrary();
     const own = NetworkNamespace.open(namespace ? `/proc/self/fd/${namespace.fd}` : '/proc/thread-self/ns/net');
-    const context = own.run(() => library.newContext(0));
-    if (!context) {
-      own[Symbol.dispose]();
-      throw new NftablesError('no context: out of memory, or no permission');
-    }
+    const context = newContext(library, own);
     library.bufferOutput(context);
     library.bufferError(context);
     return new Nftables(library, own, context);

@@ -1,5 +1,6 @@
 /** One container's log: appended to, rotated within its bounds, read with tail, since and follow. */
 import { EventEmitter, once } from 'node:events';
+import { appendFileSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { SkeinError } from '../../common/index.ts';
 import { parseTime } from '../time.ts';
@@ -70,7 +71,8 @@ export class LogFile implements AsyncDisposable {
       const line = Buffer.from(encodeEntry(entry));
       if (this.#size + line.length > this.#limits.maximumBytes && this.#size > 0) await this.#rotate();
       const file = await this.#open();
-      await file.write(line);
+      // At once: what was read of a process's output is lost with the daemon until it is written.
+      appendFileSync(file.fd, line);
       this.#size += line.length;
     }
     this.#changes.emit('changed');
