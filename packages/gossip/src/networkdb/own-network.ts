@@ -23,14 +23,19 @@ const MAX_EARLY_OWNERS = 256;
 const MAX_EARLY_EVENTS = 64;
 
 /**
- * Keeps an event until its owner is known to be on the network; beyond the bounds it is left to a bulk sync.
- * @returns whether it is the first of its owner.
+ * Keeps an event until its owner is known to be on the network, or is given up; what is beyond the bounds is left to a bulk
+ * sync.
+ * @returns whether it is kept as the first of its owner.
  */
 export function keepEarly({ early }: OwnNetwork, event: TableEvent): boolean {
   const known = early.get(event.nodeName);
-  if (known === undefined && early.size < MAX_EARLY_OWNERS) early.set(event.nodeName, [event]);
-  else if (known !== undefined && known.length < MAX_EARLY_EVENTS) known.push(event);
-  return known === undefined;
+  if (known !== undefined) {
+    if (known.length < MAX_EARLY_EVENTS) known.push(event);
+    return false;
+  }
+  if (early.size >= MAX_EARLY_OWNERS) return false;
+  early.set(event.nodeName, [event]);
+  return true;
 }
 
 export function newOwnNetwork(id: string, maxQueued: number, now: number): OwnNetwork {
