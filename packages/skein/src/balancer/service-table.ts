@@ -36,6 +36,8 @@ interface NetworkRows {
   published: Map<ServiceKey, readonly string[]> | undefined;
   /** By endpoint ID. BOUNDED by the endpoints of the cluster on this network. */
   readonly rows: Map<string, Row>;
+  /** Endpoint IDs of the rows whose owners are lost: mostly none. BOUNDED as the rows. */
+  readonly lost: Set<string>;
   /** Endpoints to which the way is known, by endpoint ID. BOUNDED as the rows. */
   readonly peers: Map<string, { readonly address: string; readonly lostUntil: number | undefined }>;
   /** Service key → until when it is still refused in words, having lost its last record. BOUNDED by `retiredMs`. */
@@ -85,8 +87,8 @@ export class ServiceTable {
     addresses: readonly string[],
     { until, returning }: { until: number; returning: ReadonlySet<string> },
   ): void {
-    const known = this.#network(networkId).rows;
-    const told = new Set([...known.values()].filter(isTold).map(({ record }) => record.address));
+    const network = this.#network(networkId);
+    const told = new Set([...network.rows.values()].filter(isTold).map(({ record }) => record.address));
     for (const address of addresses) {
       if (told.has(address)) continue;
       const [protocol, port] = key.split('-') as [PortProtocol, string | undefined];
@@ -94,7 +96,7 @@ export class ServiceTable {
       const ports = port === undefined ? [] : [{ protocol, publishedPort: Number(port) }];
       const returnsToEntrance = returning.has(address);
       const record = { virtualIp, serviceName: '', address, ports, isDisabled: false, returnsToEntrance };
-      known.set(`adopted ${key} ${address}`, { record, lostUntil: until });
+      setRow(network, `adopted ${key} ${address}`, { record, lostUntil: until });
     }
   }
 
@@ -102,11 +104,11 @@ export class ServiceTable {
   delete(networkId: string, endpointId: string, address: string | undefined, now: number): void {
     const network = this.#networks.get(networkId);
     if (network === undefined) return;
-    const gone = [...network.rows].filter(
-      ([id, row]) => id === endpointId || (row.record.address === address && !isTold(row)),
-    );
-    for (const [id] of gone) invalidated(network).rows.delete(id);
-    for (const [, row] of gone) retire(network, row, now);
+    const row = network.rows.get(endpointId);
+    const gone = new Map(lostRows(network).filter(([, { record }]) => record.address === address));
+    if (row !== undefined) gone.set(endpointId, row);
+    for (const id of gone.keys()) removeRow(invalidated(network), id);
+    for (const each of gone.values()) retire(network, each, now);
   }
 
   /** Forgets a network that this host has left. */
@@ -118,9 +120,9 @@ export class ServiceTable {
   expire(now: number): string[] {
     const changed: string[] = [];
     for (const [networkId, network] of this.#networks) {
-      const overdue = [...network.rows].filter(([, { lostUntil }]) => lostUntil !== undefined && lostUntil <= now);
+      const overdue = lostRows(network).filter(([, { lostUntil }]) => lostUntil !== undefined && lostUntil <= now);
       for (const [endpointId, row] of overdue) {
-        network.rows.delete(endpointId);
+        removeRow(network, endpointId);
         retire(network, row, now);
       }
       for (const [endpointId, { lostUntil }] of network.peers) {
@@ -186,7 +188,7 @@ export class ServiceTable {
   #put(networkId: string, endpointId: string, row: Row, now: number): void {
     const network = this.#network(networkId);
     const before = network.rows.get(endpointId);
-    network.rows.set(endpointId, row);
+    setRow(network, endpointId, row);
     supersede(network, row.record.address);
     network.retired.delete(row.record.virtualIp);
     if (before !== undefined && before.record.virtualIp !== row.record.virtualIp) retire(network, before, now);
@@ -194,7 +196,8 @@ export class ServiceTable {
 
   /** The network's rows, to be changed. */
   #network(networkId: string): NetworkRows {
-    const empty = { rows: new Map(), peers: new Map(), retired: new Map(), virtual: undefined, published: undefined };
+    const answers = { virtual: undefined, published: undefined };
+    const empty = { rows: new Map(), lost: new Set<string>(), peers: new Map(), retired: new Map(), ...answers };
     const network = this.#networks.get(networkId) ?? empty;
     this.#networks.set(networkId, network);
     return invalidated(network);
@@ -241,9 +244,29 @@ function servicesOf(
 
 /** What a lost owner said of an address counts no more once somebody else says something of it. */
 function supersede(network: NetworkRows, address: string): void {
-  const rows = [...network.rows].filter(([, { record }]) => record.address === address);
-  if (!rows.some(([, row]) => isTold(row))) return;
-  for (const [endpointId, row] of rows) if (!isTold(row)) network.rows.delete(endpointId);
+  const lost = lostRows(network).filter(([, { record }]) => record.address === address);
+  if (lost.length === 0) return;
+  const isTaken = [...network.rows.values()].some((row) => row.record.address === address && isTold(row));
+  if (isTaken) for (const [endpointId] of lost) removeRow(network, endpointId);
+}
+
+function setRow({ rows, lost }: NetworkRows, endpointId: string, row: Row): void {
+  rows.set(endpointId, row);
+  if (isTold(row)) lost.delete(endpointId);
+  else lost.add(endpointId);
+}
+
+function removeRow({ rows, lost }: NetworkRows, endpointId: string): void {
+  rows.delete(endpointId);
+  lost.delete(endpointId);
+}
+
+/** Those whose owners are lost, without a look at all the others. */
+function lostRows({ rows, lost }: NetworkRows): [string, Row][] {
+  return [...lost].flatMap((id): [string, Row][] => {
+    const row = rows.get(id);
+    return row === undefined ? [] : [[id, row]];
+  });
 }
 
 /** Whether its owner is there and says it. */
