@@ -65,10 +65,12 @@ test('a dual-stack network between two nodes', async (context) => {
   await context.test('network, service and containers show their addresses of both families', () => {
     const [network] = JSON.parse(cluster.must('node1', 'docker network inspect both'));
     assert.equal(network.EnableIPv6, true);
-    assert.deepEqual(network.IPAM.Config, [
+    const subnets = new Set(network.IPAM.Config);
+    const asked = [
       { Subnet: '10.66.0.0/24', Gateway: '10.66.0.1' },
       { Subnet: 'fd00:66::/64', Gateway: 'fd00:66::1' },
-    ]);
+    ];
+    assert.deepEqual(subnets, new Set(asked), 'in either order: docker sends them so');
     assert.equal(network.Containers[web.node1.longId].IPv6Address, `${web.node1.ipv6}/64`);
     const [onWorker] = JSON.parse(cluster.must('node2', 'docker network inspect both'));
     assert.deepEqual(onWorker.IPAM.Config, network.IPAM.Config);
