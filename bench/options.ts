@@ -9,7 +9,7 @@ export interface Options {
   readonly only: readonly string[];
   /** How often each interleaved measurement is repeated. */
   readonly rounds: number;
-  /** How long one measurement of traffic lasts, in seconds. */
+  /** How long one turn of a measurement of traffic lasts, in seconds. */
   readonly seconds: number;
   /** Hosts of the large cluster. */
   readonly nodes: number;
@@ -25,7 +25,7 @@ export interface Options {
 export const usage = `Usage: npm run bench -- [options]
   --only NAME[,NAME…]   Only these sections; the others keep the results of earlier runs
   --rounds NUMBER       Rounds of each interleaved measurement (3)
-  --seconds NUMBER      Length of one traffic measurement (1)
+  --seconds NUMBER      Length of one turn of a traffic measurement (0.25)
   --nodes NUMBER        Hosts of the large cluster (20)
   --variant=FLAGS       Flags of "skein daemon": a further contestant of the traffic section
                         (--fast-path=off, where the daemon has that flag; "" for none)
@@ -41,7 +41,7 @@ export function parseOptions(argv: readonly string[]): Options & { readonly list
     options: {
       only: { type: 'string', default: '' },
       rounds: { type: 'string', default: '3' },
-      seconds: { type: 'string', default: '1' },
+      seconds: { type: 'string', default: '0.25' },
       nodes: { type: 'string', default: '20' },
       variant: { type: 'string' },
       output: { type: 'string' },

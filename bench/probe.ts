@@ -32,6 +32,9 @@ const timeoutMs = 180_000;
 /** Where client and server of a pair run: on one CPU they cannot reorder packets, and one saturated CPU is measured. */
 export const trafficCpu = availableParallelism() - 1;
 
+/** A measurement of traffic is made in so many short turns, between which the contestants alternate. */
+export const turns = 3;
+
 export class Probe implements Disposable {
   readonly #directory: string;
   readonly #file: string;

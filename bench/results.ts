@@ -94,11 +94,31 @@ export function variantOf(results: Results): string {
   return Object.values(results).find(({ variant }) => variant !== '')?.variant ?? '';
 }
 
+/** What was measured of whom. */
+export interface Figure {
+  readonly measure: string;
+  readonly contestant: Contestant;
+}
+
 /** @returns the median of a measure of a contestant over all sections; undefined where it was not measured. */
 export function medianOf(results: Results, measure: string, contestant: Contestant): number | undefined {
-  for (const { values } of Object.values(results)) {
-    const found = values[measure]?.[contestant];
-    if (found !== undefined && found.length > 0) return median(found);
-  }
-  return undefined;
+  const values = valuesOf(results, { measure, contestant });
+  return values.length > 0 ? median(values) : undefined;
+}
+
+function valuesOf(results: Results, { measure, contestant }: Figure): readonly number[] {
+  return (
+    Object.values(results).find(({ values }) => values[measure]?.[contestant])?.values[measure]?.[contestant] ?? []
+  );
+}
+
+/**
+ * @returns how many times the one measure is the other: the median of the ratios of values that were measured one after
+ * the other, so that what slows the whole machine for a while is in both; the ratio of the medians where values are
+ * missing. NaN where one was not measured.
+ */
+export function ratioOf(results: Results, over: Figure, under: Figure): number {
+  const [above, below] = [valuesOf(results, over), valuesOf(results, under)];
+  if (above.length !== below.length) return median(above) / median(below);
+  return median(above.map((value, index) => value / (below[index] ?? Number.NaN)));
 }

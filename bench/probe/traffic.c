@@ -3,8 +3,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -181,23 +181,35 @@ int udp_request_response(int argc, char **argv) {
   return measure(&client, udp_exchange, argv);
 }
 
-/* Sends until the time is over; the bytes are those that the server says it got. */
+static void send_until(int fd, uint64_t end) {
+  while (monotonic_ns() < end)
+    if (send(fd, buffer, sizeof buffer, 0) < 0) fail("send:");
+}
+
+static struct tcp_info state_of(int fd) {
+  struct tcp_info info = {0};
+  socklen_t length = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) fail("TCP_INFO:");
+  return info;
+}
+
+/* Sends until the time is over; counts what the server's kernel has acknowledged after the warm-up. */
 int stream(int argc, char **argv) {
   (void)argc;
   struct sockaddr_in address = address_of(argv[0], SINK_PORT);
   struct cost cost = cost_of(atoi(argv[2]), atol(argv[3]));
   int fd = tcp_connect(&address);
-  uint64_t begin = monotonic_ns(), end = begin + (uint64_t)(atof(argv[1]) * 1e9), cpu = cost_ns(&cost), total = 0;
-  while (monotonic_ns() < end)
-    if (send(fd, buffer, sizeof buffer, 0) < 0) fail("send:");
+  send_until(fd, monotonic_ns() + (uint64_t)(warm_up_seconds * 1e9));
+  uint64_t begin = monotonic_ns(), cpu = cost_ns(&cost), bytes = state_of(fd).tcpi_bytes_acked, total = 0;
+  send_until(fd, begin + (uint64_t)(atof(argv[1]) * 1e9));
+  struct tcp_info state = state_of(fd);
+  cpu = cost_ns(&cost) - cpu;
+  double taken = (double)(monotonic_ns() - begin) / 1e9;
+  bytes = state.tcpi_bytes_acked - bytes;
   shutdown(fd, SHUT_WR);
   if (recv(fd, &total, sizeof total, MSG_WAITALL) != sizeof total) fail("no answer of the sink:");
-  double taken = (double)(monotonic_ns() - begin) / 1e9;
-  cpu = cost_ns(&cost) - cpu;
-  struct tcp_info info = {0};
-  socklen_t length = sizeof info;
-  getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
-  printf("{\"bytes\":%llu,\"seconds\":%.6f,\"cpuNs\":%llu,\"retransmits\":%u}\n", (unsigned long long)total, taken,
-         (unsigned long long)cpu, info.tcpi_total_retrans);
+  if (total < bytes) fail("the sink got less than was acknowledged");
+  printf("{\"bytes\":%llu,\"seconds\":%.6f,\"cpuNs\":%llu,\"retransmits\":%u}\n", (unsigned long long)bytes, taken,
+         (unsigned long long)cpu, state.tcpi_total_retrans);
   return 0;
 }

@@ -1,7 +1,7 @@
 /** One picture: what of the bare host's speed is left in an overlay, and how long starting takes. */
 
 import type { Contestant } from '../contestants.ts';
-import { medianOf, type Results, variantOf } from '../results.ts';
+import { medianOf, type Results, ratioOf, variantOf } from '../results.ts';
 import { number } from './tables.ts';
 
 interface Bar {
@@ -93,8 +93,10 @@ function absolute(results: Results, id: string): Bar[] {
 }
 
 function relative(results: Results, id: string): Bar[] {
-  const bare = medianOf(results, id, 'bare');
-  return bare === undefined ? [] : absolute(results, id).map((bar) => ({ ...bar, value: bar.value / bare }));
+  return compared.flatMap((contestant) => {
+    const value = ratioOf(results, { measure: id, contestant }, { measure: id, contestant: 'bare' });
+    return Number.isFinite(value) ? [{ contestant, value }] : [];
+  });
 }
 
 const largest = (rows: readonly Row[]): number =>

@@ -2,7 +2,7 @@
 
 import { type Contestant, contestants } from '../contestants.ts';
 import { goals, isReached } from '../goals.ts';
-import { medianOf, type Results, variantOf } from '../results.ts';
+import { medianOf, type Results, ratioOf, variantOf } from '../results.ts';
 import { sections } from '../sections/index.ts';
 import type { Measure, Section } from '../types.ts';
 
@@ -45,8 +45,8 @@ function sectionRows(results: Results, section: Section, shown: readonly Contest
 const unitOf = ({ unit, better }: Measure): string => `${unit} ${better === 'higher' ? '↑' : '↓'}`.trim();
 
 function ratio(results: Results, id: string, own: Contestant, other: Contestant): string {
-  const [ours, theirs] = [medianOf(results, id, own), medianOf(results, id, other)];
-  return ours === undefined || theirs === undefined || theirs === 0 ? notMeasured : (ours / theirs).toFixed(2);
+  const found = ratioOf(results, { measure: id, contestant: own }, { measure: id, contestant: other });
+  return Number.isFinite(found) ? found.toFixed(2) : notMeasured;
 }
 
 /** The goals with what was reached; in a terminal those alone that were measured. */

@@ -1,8 +1,8 @@
 /** Streams and transactions between two containers, beside the same between two bare hosts or namespaces. */
-
+import { NetworkNamespace, RouteSocket } from '@skein/netlink';
 import type { Contestant } from '../contestants.ts';
 import type { Place, Started } from '../probe.ts';
-import { trafficCpu } from '../probe.ts';
+import { trafficCpu, turns } from '../probe.ts';
 import type { Swarm } from '../stage/swarm.ts';
 import type { Bench, Measure, Section } from '../types.ts';
 import { firewalled } from './docker-rules.ts';
@@ -15,6 +15,10 @@ const settings = {
   rules: 'across hosts with nat rules',
 } as const;
 type Setting = keyof typeof settings;
+/** Streams between the same hosts while the bare ones cut them into segments as Linux does unless it is told otherwise. */
+const usual = 'usual.stream';
+/** Linux's limit of a link's segments unless it is told otherwise (GSO_LEGACY_MAX_SIZE of linux/netdevice.h). */
+const usualSegment = 65_536;
 const transactions = { rr: 'TCP_RR', crr: 'TCP_CRR', udp: 'UDP_RR' } as const;
 /** The tool's words for them. */
 const words = { rr: 'rr', crr: 'crr', udp: 'udp-rr' } as const;
@@ -33,20 +37,22 @@ export const traffic: Section = {
   title: 'TCP and UDP between containers, and between hosts',
   budgetSeconds: 170,
   measures: Object.fromEntries(
-    Object.entries(settings).flatMap(([setting, where]) => [
-      row(`${setting}.stream`, `TCP stream, ${where}`, 'Gbit/s', 'higher'),
-      row(`${setting}.stream.cpu`, `TCP stream, ${where}, CPU`, 'ns/KB', 'lower'),
-      ...Object.entries(transactions).flatMap(([key, name]) => [
-        row(`${setting}.${key}`, `${name}, ${where}`, '1/s', 'higher'),
-        row(`${setting}.${key}.cpu`, `${name}, ${where}, CPU`, 'µs each', 'lower'),
-      ]),
-    ]),
+    Object.entries(settings)
+      .flatMap(([setting, where]) => [
+        ...streamRows(`${setting}.stream`, where),
+        ...Object.entries(transactions).flatMap(([key, name]) => [
+          row(`${setting}.${key}`, `${name}, ${where}`, '1/s', 'higher'),
+          row(`${setting}.${key}.cpu`, `${name}, ${where}, CPU`, 'µs each', 'lower'),
+        ]),
+      ])
+      .concat(streamRows(usual, 'across hosts, the bare ones with the usual 64 KB segments')),
   ),
   async run(bench) {
     await using scene = await Scene.prepare(bench);
     for (const round of bench.rounds()) {
       bench.say(`round ${round}`);
       await scene.measure('far');
+      await scene.measureUsualSegments();
       await scene.measure('near');
       await scene.measureWithRules();
     }
@@ -55,6 +61,13 @@ export const traffic: Section = {
 
 function row(id: string, title: string, unit: string, better: Measure['better']): [string, Measure] {
   return [id, { title, unit, better }];
+}
+
+function streamRows(id: string, where: string): [string, Measure][] {
+  return [
+    row(id, `TCP stream, ${where}`, 'Gbit/s', 'higher'),
+    row(`${id}.cpu`, `TCP stream, ${where}, CPU`, 'ns/KB', 'lower'),
+  ];
 }
 
 /** All pairs of all settings. */
@@ -80,12 +93,24 @@ class Scene implements AsyncDisposable {
     return scene;
   }
 
-  /** One measurement after the other, each with all contestants in turn. */
+  /** One measurement after the other, each with all contestants in turns. */
   async measure(setting: Setting): Promise<void> {
     const pairs = setting === 'rules' ? this.#pairs.far : this.#pairs[setting];
-    for (const pair of pairs) await this.#attempt(pair, setting, () => this.#stream(setting, pair));
+    await this.#inTurns(pairs, setting, (pair) => this.#stream(`${setting}.stream`, pair));
     for (const transaction of Object.keys(transactions) as Transaction[]) {
-      for (const pair of pairs) await this.#attempt(pair, setting, () => this.#transact(setting, transaction, pair));
+      await this.#inTurns(pairs, setting, (pair) => this.#transact(setting, transaction, pair));
+    }
+  }
+
+  /** Streams of Skein, which takes the segments that the lab's links carry, beside bare hosts that take the usual ones. */
+  async measureUsualSegments(): Promise<void> {
+    const { hosts } = await this.#bench.stage.bare();
+    const pairs = this.#pairs.far.filter(({ contestant }) => contestant === 'bare' || contestant === 'skein');
+    const limits = hosts.map(({ namespace }) => limitSegments(namespace, usualSegment));
+    try {
+      await this.#inTurns(pairs, 'far', (pair) => this.#stream(usual, pair));
+    } finally {
+      for (const [index, { namespace }] of hosts.entries()) limitSegments(namespace, limits[index] ?? usualSegment);
     }
   }
 
@@ -134,14 +159,18 @@ class Scene implements AsyncDisposable {
     this.#pairs[setting].push({ contestant, from, to, server: await this.#bench.probe.serve(to, trafficCpu) });
   }
 
-  async #attempt(pair: Pair, setting: Setting, action: () => Promise<void>): Promise<void> {
-    await this.#bench.attempt(`${pair.contestant}, ${settings[setting]}`, action);
+  async #inTurns(pairs: readonly Pair[], setting: Setting, action: (pair: Pair) => Promise<void>): Promise<void> {
+    for (let turn = 1; turn <= turns; turn++) {
+      for (const pair of pairs) {
+        await this.#bench.attempt(`${pair.contestant}, ${settings[setting]}`, () => action(pair));
+      }
+    }
   }
 
-  async #stream(setting: Setting, pair: Pair): Promise<void> {
+  async #stream(id: string, pair: Pair): Promise<void> {
     const { bytes = 0, seconds = 0, cpuNs = 0 } = await this.#probe('stream', pair);
-    this.#bench.record(`${setting}.stream`, pair.contestant, (bytes * bitsPerByte) / seconds / 1e9);
-    this.#bench.record(`${setting}.stream.cpu`, pair.contestant, cpuNs / (bytes / 1000));
+    this.#bench.record(id, pair.contestant, (bytes * bitsPerByte) / seconds / 1e9);
+    this.#bench.record(`${id}.cpu`, pair.contestant, cpuNs / (bytes / 1000));
   }
 
   async #transact(setting: Setting, transaction: Transaction, pair: Pair): Promise<void> {
@@ -154,4 +183,14 @@ class Scene implements AsyncDisposable {
     const { probe, options } = this.#bench;
     return probe.run(from, word, to.address, options.seconds, trafficCpu, server.pid);
   }
+}
+
+/** @returns the limit that was there before. */
+function limitSegments(namespace: string, gsoIpv4MaxSize: number): number | undefined {
+  using host = NetworkNamespace.open(namespace);
+  using route = RouteSocket.open(host);
+  const link = route.links.get('eth0');
+  if (link === undefined) throw new Error(`no eth0 in ${namespace}`);
+  route.links.set(link.index, { gsoIpv4MaxSize });
+  return link.gsoIpv4MaxSize;
 }

@@ -9,7 +9,7 @@ import { createLoadBalancer } from '../../packages/skein/src/balancer/index.ts';
 import { networkId, TestCgroup, TestSegment, ToldGossip } from '../../packages/skein/src/balancer/testing.ts';
 import { silentLogger } from '../../packages/skein/src/common/index.ts';
 import type { Contestant } from '../contestants.ts';
-import { type Place, trafficCpu } from '../probe.ts';
+import { type Place, trafficCpu, turns } from '../probe.ts';
 import type { Bench, Measure, Section } from '../types.ts';
 
 const sizes = [1, 100, 10_000];
@@ -71,11 +71,13 @@ export const vip: Section = {
               const place: Place = { namespace: segment.path(from), address, cgroup };
               await measure(bench, `vip.${transaction}.${size}`, contestant, place, transaction, server.pid);
             });
-          await run('bare', 'plain', task);
           const measured = virtualIp(Math.floor(size / 2));
           const cgroup = cgroupOf.get(size);
-          await run(byNft, clientOf(size), measured);
-          if (cgroup !== undefined) await run('skein', ledClientOf(size), measured, cgroup);
+          for (let turn = 1; turn <= turns; turn++) {
+            await run('bare', 'plain', task);
+            await run(byNft, clientOf(size), measured);
+            if (cgroup !== undefined) await run('skein', ledClientOf(size), measured, cgroup);
+          }
         }
       }
     }
