@@ -4,6 +4,9 @@
  */
 import { isIPv4, isIPv6 } from 'node:net';
 
+/** Of ASCII; the dot is below it. */
+const ZERO = '0'.charCodeAt(0);
+
 export type Family = 'ipv4' | 'ipv6';
 
 /** The text is not an IP address or not a prefix. */
@@ -26,7 +29,19 @@ export function addressBits(family: Family): 32 | 128 {
 
 /** Text → 4 or 16 bytes in network order. IPv4-mapped IPv6 text stays IPv6; zones ('%eth0') are refused. */
 export function parseAddress(address: string): Uint8Array {
-  return familyOf(address) === 'ipv4' ? Uint8Array.from(address.split('.'), Number) : parseIpv6(address);
+  return familyOf(address) === 'ipv4' ? parseIpv4(address) : parseIpv6(address);
+}
+
+/** By its digits: each DNS answer comes here. */
+function parseIpv4(address: string): Uint8Array {
+  const bytes = new Uint8Array(4);
+  let octet = 0;
+  for (let index = 0; index < address.length; index++) {
+    const digit = address.charCodeAt(index) - ZERO;
+    if (digit < 0) octet += 1;
+    else bytes[octet] = (bytes[octet] ?? 0) * 10 + digit;
+  }
+  return bytes;
 }
 
 function parseIpv6(address: string): Uint8Array {

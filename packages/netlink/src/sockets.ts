@@ -6,10 +6,11 @@
  * from then on: whoever holds the returned object closes it, and must not close the descriptor. A descriptor made
  * before an error is closed here.
  */
-import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
+import { createSocket, type Socket as DatagramSocket, type SocketOptions } from 'node:dgram';
+import { lookup } from 'node:dns';
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
-import { createServer, type Server, Socket } from 'node:net';
+import { createServer, isIP, type Server, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, SystemError } from './errors.ts';
 import { familyOf } from './ip.ts';
@@ -66,7 +67,7 @@ const ETIMEDOUT = 110;
  */
 export async function udpSocketIn(namespace: NetworkNamespace, options: BindOptions): Promise<DatagramSocket> {
   const fd = openBound(namespace, SOCK_DGRAM, options);
-  const datagrams = createSocket(familyOf(options.address) === 'ipv4' ? 'udp4' : 'udp6');
+  const datagrams = createSocket({ type: familyOf(options.address) === 'ipv4' ? 'udp4' : 'udp6', lookup: literal });
   return withDescriptor(fd, async () => {
     const listening = once(datagrams, 'listening');
     datagrams.bind({ fd });
@@ -74,6 +75,12 @@ export async function udpSocketIn(namespace: NetworkNamespace, options: BindOpti
     return datagrams;
   });
 }
+
+/** An address is its own name. Node's look-up would put off each datagram to the next tick. */
+const literal: NonNullable<SocketOptions['lookup']> = (address, options, callback) => {
+  if (isIP(address) === 0) lookup(address, options, callback);
+  else callback(null, address, isIP(address));
+};
 
 /** A UDP socket in the namespace, connected to one peer: `send(data)` needs no address, and errors arrive. */
 export async function udpClientIn(

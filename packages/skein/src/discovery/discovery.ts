@@ -4,7 +4,7 @@ import { NetworkNamespace } from '@skein/netlink';
 import { errorText, KeyedQueue, type Logger, SkeinError } from '../common/index.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { answerQuestion } from './answer.ts';
-import { Forwarder, type Transport, type Upstream } from './forwarder.ts';
+import { Forwarder, type ForwardResult, type Transport, type Upstream } from './forwarder.ts';
 import type { EndpointRecord } from './gen/agent_pb.js';
 import { type Query, responseCode } from './message.ts';
 import { NameTable } from './names.ts';
@@ -197,13 +197,13 @@ class NameService implements Discovery {
     this.#foreign.clear();
   }
 
-  async #handle(
+  #handle(
     containerId: string,
     query: Query,
     message: Uint8Array,
     transport: Transport,
     signal: AbortSignal,
-  ): Promise<Outcome> {
+  ): Outcome | Promise<Outcome> {
     const attachment = this.#attachments.get(containerId);
     const networks = attachment?.resolver.networks ?? [];
     const reply = answerQuestion(query.question, this.#names, networks);
@@ -212,9 +212,7 @@ class NameService implements Discovery {
       return ownReply(responseCode.noError);
     }
     const upstreams = attachment === undefined ? [] : this.#upstreams(attachment);
-    const result = await this.#forwarder.forward(query, message, upstreams, transport, signal);
-    if (result.type === 'answer') return { type: 'forwarded', message: result.message };
-    return ownReply(result.type === 'busy' ? responseCode.refused : responseCode.serverFailure);
+    return this.#forwarder.forward(query, message, upstreams, transport, signal).then(outcomeOf);
   }
 
   #upstreams({ resolver, namespace }: Attachment): Upstream[] {
@@ -232,6 +230,11 @@ class NameService implements Discovery {
     attachment.server[Symbol.dispose]();
     attachment.namespace[Symbol.dispose]();
   }
+}
+
+function outcomeOf(result: ForwardResult): Outcome {
+  if (result.type === 'answer') return { type: 'forwarded', message: result.message };
+  return ownReply(result.type === 'busy' ? responseCode.refused : responseCode.serverFailure);
 }
 
 /** An answer that says nothing but its code, and that without authority. */

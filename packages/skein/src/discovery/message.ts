@@ -37,6 +37,8 @@ const responseCodeMask = 0xf;
 /** RFC 1035 section 4.1.4: a pointer to the question's name, which always follows the header. */
 const pointerToQuestion = 0xc000 | headerSize;
 const pointerMask = 0xc0;
+/** An answer before its RDATA: a pointer for its name, type, class, TTL, RDLENGTH. */
+const answerSize = 12;
 /** An OPT record without options: root name, type, class (= payload size), TTL, RDLENGTH (RFC 6891 section 6.1.2). */
 const optRecordSize = 11;
 /** What this server takes by UDP, told to clients that speak EDNS (dnsflagday.net/2020). */
@@ -116,31 +118,36 @@ export function decodeQuery(bytes: Uint8Array): Query {
  * the client asks again by TCP (RFC 2181 section 9).
  */
 export function encodeReply(query: Query, reply: Reply, limit: number): Uint8Array {
-  const records = reply.answers.map((answer) => encodeRecord(answer, reply.timeToLive));
-  const fixed = headerSize + query.questionBytes.length + (query.payloadSize === undefined ? 0 : optRecordSize);
-  const kept: Uint8Array[] = [];
-  let size = fixed;
-  for (const record of records) {
-    if (size + record.length > limit) break;
-    kept.push(record);
-    size += record.length;
-  }
-  const header = encodeHeader({
+  const { questionBytes, payloadSize } = query;
+  const optSize = payloadSize === undefined ? 0 : optRecordSize;
+  const encoded = reply.answers.map((answer) => ({ type: recordType[answer.type], data: encodeData(answer) }));
+  let size = headerSize + questionBytes.length + optSize;
+  const cut = encoded.findIndex(({ data }) => {
+    size += answerSize + data.length;
+    return size > limit;
+  });
+  const kept = cut < 0 ? encoded : encoded.slice(0, cut);
+  if (cut >= 0) size -= answerSize + (encoded[cut]?.data.length ?? 0);
+  const bytes = Buffer.alloc(size);
+  writeHeader(bytes, {
     id: query.id,
     flags:
       flag.response |
       (reply.authoritative ? flag.authoritative : 0) |
-      (kept.length < records.length ? flag.truncated : 0) |
+      (kept.length < encoded.length ? flag.truncated : 0) |
       (query.recursionDesired ? flag.desired : 0) |
       flag.available |
       (query.checkingDisabled ? checkingDisabledFlag : 0) |
       (reply.code & responseCodeMask),
     questions: 1,
     answers: kept.length,
-    additional: query.payloadSize === undefined ? 0 : 1,
+    additional: payloadSize === undefined ? 0 : 1,
   });
-  const opt = query.payloadSize === undefined ? [] : [encodeOpt()];
-  return Buffer.concat([header, query.questionBytes, ...kept, ...opt]);
+  bytes.set(questionBytes, headerSize);
+  let offset = headerSize + questionBytes.length;
+  for (const { type, data } of kept) offset = writeAnswer(bytes, offset, type, reply.timeToLive, data);
+  if (payloadSize !== undefined) writeOpt(bytes, offset);
+  return bytes;
 }
 
 /** Writes the bare header that answers a message whose question could not be read. */
@@ -212,21 +219,19 @@ function hasOnlyAdditional(view: DataView): boolean {
 
 /** Reads the question's name: labels up to the root. A pointer has nothing before it to point to, so it is refused. */
 function readName(bytes: Uint8Array, start: number): { name: string; end: number } {
-  const labels: string[] = [];
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  let name = '';
   let offset = start;
   for (;;) {
     const length = bytes[offset];
     if (length === undefined) throw new DnsMessageError('the name is cut off', responseCode.formatError);
-    if (length === 0) return { name: labels.join('.'), end: offset + 1 };
+    if (length === 0) return { name, end: offset + 1 };
     if (length & pointerMask) throw new DnsMessageError('a pointer in the question', responseCode.formatError);
     const end = offset + 1 + length;
     if (end - start >= maximumNameSize) throw new DnsMessageError('the name is too long', responseCode.formatError);
     if (end > bytes.length) throw new DnsMessageError('the name is cut off', responseCode.formatError);
-    labels.push(
-      Buffer.from(bytes.subarray(offset + 1, end))
-        .toString('latin1')
-        .replaceAll('.', '\\.'),
-    );
+    const label = text.toString('latin1', offset + 1, end);
+    name += (name === '' ? '' : '.') + (label.includes('.') ? label.replaceAll('.', '\\.') : label);
     offset = end;
   }
 }
@@ -256,32 +261,42 @@ function skipName(bytes: Uint8Array, start: number): number {
   }
 }
 
-function encodeHeader(header: {
-  id: number;
-  flags: number;
-  questions: number;
-  answers: number;
-  additional: number;
-}): Uint8Array {
+interface Header {
+  readonly id: number;
+  readonly flags: number;
+  readonly questions: number;
+  readonly answers: number;
+  readonly additional: number;
+}
+
+function encodeHeader(header: Header): Buffer {
   const bytes = Buffer.alloc(headerSize);
+  writeHeader(bytes, header);
+  return bytes;
+}
+
+function writeHeader(bytes: Buffer, header: Header): void {
   bytes.writeUInt16BE(header.id, 0);
   bytes.writeUInt16BE(header.flags, 2);
   bytes.writeUInt16BE(header.questions, 4);
   bytes.writeUInt16BE(header.answers, 6);
   bytes.writeUInt16BE(0, 8);
   bytes.writeUInt16BE(header.additional, 10);
-  return bytes;
 }
 
-function encodeRecord(answer: Answer, timeToLive: number): Uint8Array {
-  const data = answer.type === 'PTR' ? encodeName(answer.name) : parseAddress(answer.address);
-  const fixed = Buffer.alloc(12);
-  fixed.writeUInt16BE(pointerToQuestion, 0);
-  fixed.writeUInt16BE(recordType[answer.type], 2);
-  fixed.writeUInt16BE(recordClass.IN, 4);
-  fixed.writeUInt32BE(timeToLive, 6);
-  fixed.writeUInt16BE(data.length, 10);
-  return Buffer.concat([fixed, data]);
+function encodeData(answer: Answer): Uint8Array {
+  return answer.type === 'PTR' ? encodeName(answer.name) : parseAddress(answer.address);
+}
+
+/** @returns the offset after the record. */
+function writeAnswer(bytes: Buffer, offset: number, type: number, timeToLive: number, data: Uint8Array): number {
+  bytes.writeUInt16BE(pointerToQuestion, offset);
+  bytes.writeUInt16BE(type, offset + 2);
+  bytes.writeUInt16BE(recordClass.IN, offset + 4);
+  bytes.writeUInt32BE(timeToLive, offset + 6);
+  bytes.writeUInt16BE(data.length, offset + 10);
+  bytes.set(data, offset + answerSize);
+  return offset + answerSize + data.length;
 }
 
 /**
@@ -301,9 +316,8 @@ function encodeName(name: string): Uint8Array {
   return Buffer.concat([...parts, Buffer.from([0])]);
 }
 
-function encodeOpt(): Uint8Array {
-  const bytes = Buffer.alloc(optRecordSize);
-  bytes.writeUInt16BE(recordType.OPT, 1);
-  bytes.writeUInt16BE(ownPayloadSize, 3);
-  return bytes;
+/** The rest of the record is zero. */
+function writeOpt(bytes: Buffer, offset: number): void {
+  bytes.writeUInt16BE(recordType.OPT, offset + 1);
+  bytes.writeUInt16BE(ownPayloadSize, offset + 3);
 }

@@ -33,13 +33,13 @@ export type Outcome =
   | { readonly type: 'reply'; readonly reply: Reply }
   | { readonly type: 'forwarded'; readonly message: Uint8Array };
 
-/** Finds what to answer. It must not reject. */
+/** Finds what to answer, at once where it is our own to say. */
 export type Handler = (
   query: Query,
   message: Uint8Array,
   transport: Transport,
   signal: AbortSignal,
-) => Promise<Outcome>;
+) => Outcome | Promise<Outcome>;
 
 export class DnsServer implements Disposable {
   readonly #udp: DatagramSocket;
@@ -150,11 +150,15 @@ export class DnsServer implements Disposable {
       return;
     }
     const limit = transport === 'udp' ? udpLimit(query) : tcpLimit;
-    this.#handler(query, message, transport, this.#closed.signal)
-      .then((outcome) => send(encodeOutcome(query, outcome, limit)))
-      .catch((error) =>
-        this.#logger.error({ name: query.question.name, error: errorText(error) }, 'DNS answer failed'),
-      );
+    const fail = (error: unknown): void =>
+      this.#logger.error({ name: query.question.name, error: errorText(error) }, 'DNS answer failed');
+    try {
+      const outcome = this.#handler(query, message, transport, this.#closed.signal);
+      if (outcome instanceof Promise) outcome.then((late) => send(encodeOutcome(query, late, limit))).catch(fail);
+      else send(encodeOutcome(query, outcome, limit));
+    } catch (error) {
+      fail(error);
+    }
   }
 }
 
