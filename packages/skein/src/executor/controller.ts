@@ -26,6 +26,7 @@ import {
 import { containerIdOf, taskNameOf } from './names.ts';
 import { plainAddress } from './overlay-network.ts';
 import { containerSpecOf, type HostResolver, TaskNetwork } from './task-network.ts';
+import type { TaskPulls } from './task-pulls.ts';
 import type { TemplateContext } from './template.ts';
 
 /** Between disabling a task's record and stopping it, so that the news spreads first (moby executor/container/controller.go). */
@@ -39,6 +40,7 @@ const healthPollMs = 500;
 
 export interface ControllerContext {
   readonly runtime: ContainerRuntime;
+  readonly pulls: TaskPulls;
   readonly network: TaskNetwork;
   readonly hostResolver: () => HostResolver;
   readonly node: () => TemplateContext['node'];
@@ -239,10 +241,7 @@ export class ContainerController implements TaskController {
   async #pull(spec: ContainerSpec, signal: AbortSignal): Promise<void> {
     const auth = registryAuth(spec.pullOptions?.registryAuth ?? '');
     try {
-      for await (const _progress of this.#context.runtime.images.pull(spec.image, {
-        ...(auth ? { auth } : {}),
-        signal,
-      }));
+      await this.#context.pulls.pull(spec.image, auth, signal);
     } catch (error) {
       signal.throwIfAborted();
       try {

@@ -20,6 +20,7 @@ import { ContainerController } from './controller.ts';
 import { type IngressAttachment, IngressEntrance } from './ingress-entrance.ts';
 import { isOverlay, overlayNetworkOf } from './overlay-network.ts';
 import { type HostResolver, TaskNetwork } from './task-network.ts';
+import { TaskPulls } from './task-pulls.ts';
 
 /** What the scheduler's plugin filter looks for (protocols: "what a worker's description must contain"). */
 const plugins = [
@@ -56,11 +57,13 @@ export interface ContainerExecutorOptions {
 export class ContainerExecutor implements Executor, AsyncDisposable {
   readonly #options: ContainerExecutorOptions;
   readonly #taskNetwork: TaskNetwork;
+  readonly #pulls: TaskPulls;
   readonly #entrance: IngressEntrance;
 
   constructor(options: ContainerExecutorOptions) {
     this.#options = options;
     this.#taskNetwork = new TaskNetwork(options.overlay, options.discovery, options.balancer);
+    this.#pulls = new TaskPulls(options.runtime.images);
     this.#entrance = new IngressEntrance(options);
   }
 
@@ -119,6 +122,7 @@ export class ContainerExecutor implements Executor, AsyncDisposable {
     if (task.spec?.runtime.case === 'attachment') return new AttachmentController(task, this.#options.attachments);
     return new ContainerController(task, dependencies, {
       runtime: this.#options.runtime,
+      pulls: this.#pulls,
       network: this.#taskNetwork,
       hostResolver: this.#options.hostResolver,
       node: () => ({ id: this.#options.nodeId, description: this.#description() }),
