@@ -24,6 +24,8 @@ const MAX_MAPS = 64;
 export const INSTRUCTION_SIZE = 8;
 /** Some of the kernel's helper functions may only be called by programs under this license. */
 const defaultLicense = 'GPL';
+/** The verifier gives up when a signal arrives meanwhile; it is asked again as often as libbpf does (PROG_LOAD_ATTEMPTS). */
+const LOAD_ATTEMPTS = 5;
 /** The verifier's whole reasoning about a program that it refuses. */
 const LOG_BYTES = 1024 * 1024;
 /** Of a log the end says why; so much of it goes into an error's message. */
@@ -94,8 +96,11 @@ export class BpfProgram implements Disposable {
       license: license,
       ...encodeName(name),
     };
-    const { error, result } = attempt(commands.programLoad, attributes, name);
-    if (error === undefined) return new BpfProgram(result);
+    for (let attempts = 1; attempts <= LOAD_ATTEMPTS; attempts++) {
+      const { error, result } = attempt(commands.programLoad, attributes, name);
+      if (error === undefined) return new BpfProgram(result);
+      if (!hasCode(error, 'EAGAIN')) break;
+    }
     // Once more, for the reason.
     const log = new Uint8Array(new ArrayBuffer(LOG_BYTES));
     const logged = { ...attributes, logLevel: 1, logSize: log.length, log: log };
