@@ -76,3 +76,15 @@ test("the ruleset's generation grows with each transaction of the namespace, and
   elsewhere.run([{ add: { table: { family: 'ip', name: 'one' } } }]);
   assert.equal(generation.read(), before + 1);
 });
+
+test('a table is known by family and name', () => {
+  const namespace = namespaces.create('table');
+  using generation = RulesetGeneration.open(namespace);
+  using nft = Nftables.open(namespace);
+  const table = { family: 'ip6', name: 'one' } as const;
+  assert.equal(generation.hasTable(table), false);
+  nft.run([{ add: { table } }]);
+  assert.equal(generation.hasTable(table), true);
+  assert.equal(generation.hasTable({ family: 'ip', name: 'one' }), false);
+  assert.equal(generation.hasTable({ family: 'ip6', name: 'two' }), false);
+});

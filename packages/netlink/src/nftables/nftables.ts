@@ -121,9 +121,8 @@ export class Nftables implements Disposable {
   /**
    * Makes a table be exactly `objects` in one transaction: packets see the old one or the new one. Other tables are
    * not touched. Chains, sets and maps are made before the rules that name them, so the order of the objects is free.
-   * @returns the table and its objects, with their handles.
    */
-  replaceTable(table: { family: NftFamily; name: string }, objects: readonly NftObject[]): NftObject[] {
+  replaceTable(table: { family: NftFamily; name: string }, objects: readonly NftObject[]): void {
     const isChain = (object: NftObject): object is { chain: NftChain } => 'chain' in object;
     const later = (object: NftObject): boolean => 'rule' in object || 'element' in object;
     const definitions = objects.filter((object) => !later(object));
@@ -134,13 +133,12 @@ export class Nftables implements Disposable {
     ];
     // Adding first makes the deletion valid when the table is not there.
     const start: NftCommand[] = [{ add: { table } }, { delete: { table } }, { add: { table } }];
-    const made = this.run([...start, ...ordered.map((object) => ({ add: object }))]);
-    return made.slice(made.findLastIndex((object) => 'table' in object));
+    this.change([...start, ...ordered.map((object) => ({ add: object }))]);
   }
 
   /** Removes a table with all it holds; no error when it is not there. */
   deleteTable(table: { family: NftFamily; name: string }): void {
-    this.run([{ add: { table } }, { delete: { table } }]);
+    this.change([{ add: { table } }, { delete: { table } }]);
   }
 
   #list(what: Record<string, unknown>): NftObject[] {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   type NetworkNamespace,
   Nftables,
@@ -45,13 +46,13 @@ export class ManagedTable<Content> implements Disposable {
 
   /** @returns what the kernel has, of whomever. */
   read(): NftObject[] {
-    return this.#nft((nft) => nft.list(this.#shape.table));
+    return this.#rules.hasTable(this.#shape.table) ? this.#nft((nft) => nft.list(this.#shape.table)) : [];
   }
 
   /** Makes the table so, in one transaction. What is so already is left alone. What fails is tried again by `repair`. */
   apply(content: Content): void {
     this.#wanted = content;
-    const commands = this.#applied && this.#shape.difference?.(this.#applied, content);
+    const commands = this.#applied && this.#difference(this.#applied, content);
     if (commands === undefined) {
       this.#replaceUnlessEqual(content);
       return;
@@ -91,6 +92,12 @@ export class ManagedTable<Content> implements Disposable {
   /** Stops looking after the table, which stays. */
   [Symbol.dispose](): void {
     this.#rules[Symbol.dispose]();
+  }
+
+  /** @returns the steps from what the kernel has; undefined: it takes a new table, or a look at the one that is there. */
+  #difference(applied: Content, content: Content): NftCommand[] | undefined {
+    if (this.#shape.difference !== undefined) return this.#shape.difference(applied, content);
+    return isDeepStrictEqual(applied, content) && this.#rules.read() === this.#generation ? [] : undefined;
   }
 
   /** @returns whether it was different. */

@@ -75,7 +75,7 @@ export class Gateway implements Disposable {
 
   /** @returns an endpoint with the lowest free address. @throws SkeinError ResourceExhausted when there is none. */
   allocate(used: ReadonlySet<string>): StoredEndpoint {
-    const { subnet, gateway } = this.ensure();
+    const { subnet, gateway } = this.#stored ?? this.ensure();
     const prefix = Prefix.parse(subnet);
     for (let host = 1n; host < prefix.size - 1n; host++) {
       const address = prefix.address(host);
@@ -90,7 +90,7 @@ export class Gateway implements Disposable {
 
   /** @returns the endpoint with an address of IPv6, if there is such: it has the number in the subnet that its other one has. */
   complete(endpoint: StoredEndpoint): StoredEndpoint {
-    const { subnet, ipv6 } = this.ensure();
+    const { subnet, ipv6 } = this.#stored ?? this.ensure();
     const number = Prefix.parse(subnet).indexOf(plainAddress(endpoint.address));
     if (ipv6 === undefined || number === undefined) return { ...endpoint, ipv6Address: undefined };
     const prefix = Prefix.parse(ipv6.subnet);
