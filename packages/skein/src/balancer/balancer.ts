@@ -35,6 +35,12 @@ export interface LoadBalancerOptions {
 
 /** Changes within so many milliseconds are programmed together. */
 const programDelayMs = 20;
+/**
+ * After a pass over all clients changes are gathered for so many times as long as it kept the processor, at most for so
+ * long: while many tasks start, each pass serves the changes of several.
+ */
+const restFactor = 4;
+const maximumRestMs = 300;
 const defaultAuditIntervalMs = 500;
 /** The entrance passes packets from the host on to the ingress network. */
 const forwarding = 'net.ipv4.ip_forward';
@@ -75,6 +81,8 @@ class Balancer implements LoadBalancer {
   /** Network ID → addresses of tasks that flows may lead to. BOUNDED by the records, and those gone since the last pass. */
   readonly #known = new Map<string, Set<string>>();
   #timer: NodeJS.Timeout | undefined;
+  /** When the next pass may begin; of `performance.now`. */
+  #restsUntil = 0;
   #programming: Promise<void> = Promise.resolve();
   readonly #tables: TableKeeper;
   readonly #audit: NodeJS.Timeout;
@@ -273,10 +281,11 @@ class Balancer implements LoadBalancer {
   #schedule(networkId: string): void {
     this.#dirty.add(networkId);
     if (this.#isClosed) return;
+    const delayMs = Math.max(programDelayMs, this.#restsUntil - performance.now());
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#programming = this.#programming.then(() => this.#program());
-    }, programDelayMs);
+    }, delayMs);
   }
 
   /** Makes the tables follow the changes; between two namespaces the rest of the process has its turn. */
@@ -285,16 +294,20 @@ class Balancer implements LoadBalancer {
     this.#dirty.clear();
     const gone = new Map([...networks].map((networkId) => [networkId, this.#goneTasks(networkId)]));
     const goneOf = new Map<NetworkNamespace, ReadonlySet<string>>();
+    let busyMs = 0;
     for (const client of [...this.#clients.values()]) {
       const own = client.spec.networks.map(({ id }) => id).filter((id) => networks.has(id));
       if (own.length === 0 || this.#clients.get(client.spec.containerId) !== client) continue;
+      const begin = performance.now();
       this.#programClient(client);
       const addresses = new Set(own.flatMap((id) => [...(gone.get(id) ?? [])]));
       this.#forgetFlows(client.kernel, addresses);
       goneOf.set(client.kernel.namespace, addresses);
+      busyMs += performance.now() - begin;
       await turn();
       if (this.#isClosed) return;
     }
+    this.#restsUntil = performance.now() + Math.min(maximumRestMs, busyMs * restFactor);
     const ended = this.#connectTime.end(goneOf);
     if (ended > 0) this.#logger.debug({ count: ended }, 'connections to tasks that have gone are ended');
     const entrance = this.#entrance;

@@ -146,7 +146,6 @@ export class LocalNetworks {
     const isNew = !isKnown && !overlay.endpoints.has(stored.id);
     overlay.endpoints.set(stored.id, { containerId, containerName, endpoint: { ...state, network: overlay.network } });
     overlay.attach(container, stored, position, containerId);
-    overlay.scheduleProgramming();
     this.#cluster?.exchange.publish(network.id, stored);
     if (isNew) this.#publishEvent('connect', network, { container: containerId });
   }
@@ -159,8 +158,7 @@ export class LocalNetworks {
     overlay.detach(stored);
     const wasThere = overlay.endpoints.delete(stored.id);
     if (wasThere) this.#publishEvent('disconnect', network, { container: containerId });
-    if (overlay.endpoints.size > 0) overlay.scheduleProgramming();
-    else this.#remove(overlay);
+    if (overlay.endpoints.size === 0) this.#remove(overlay);
   }
 
   /** Compares the kernel's rows with the records, soon. */

@@ -2,16 +2,18 @@
  * One overlay network while it exists on this host: its sandbox, the endpoints of this host, the peers on others, and
  * the load balancer's address. Whoever calls takes care that no two calls run at once.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { NetworkNamespace } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
 import { ensureEndpoint, removeEndpoint } from './endpoint-links.ts';
-import { defaultLargestSegment, type FastPath, planNetwork, planPeers } from './fast-path/index.ts';
+import { defaultLargestSegment, type FastPath, planEndpoints, planPeers } from './fast-path/index.ts';
 import {
   bridgeName,
   containerInterfaceName,
   linkAlias,
   loadBalancerNamespaceName,
   networkNamespaceName,
+  plainAddress,
   plainAddresses,
 } from './names.ts';
 import type { NamespaceDirectory } from './namespaces.ts';
@@ -141,12 +143,13 @@ export class LocalOverlay {
   }
 
   /** Makes sandbox, bridges and tunnels as they should be. */
-  async ensure(tunnel: TunnelEnd): Promise<void> {
-    this.#tunnel = { vtep: tunnel.vtep, dataPathPort: tunnel.dataPathPort };
-    this.#mtu = overlayMtu(this.#host.namespace, this.network, tunnel.vtep);
+  async ensure({ vtep, dataPathPort }: TunnelEnd): Promise<void> {
+    const before = { mtu: this.#mtu, ...this.#tunnel };
+    this.#tunnel = { vtep, dataPathPort };
+    this.#mtu = overlayMtu(this.#host.namespace, this.network, vtep);
     this.#store();
-    await this.#make(this.network);
-    this.scheduleProgramming();
+    const hasNewTunnel = await this.#make(this.network);
+    if (hasNewTunnel || !isDeepStrictEqual(before, { mtu: this.#mtu, ...this.#tunnel })) this.scheduleProgramming();
   }
 
   /** Makes the endpoint's link into the container's namespace, as interface number `position`. */
@@ -166,11 +169,13 @@ export class LocalOverlay {
       routes: subnetRoutes(this.network, endpoint),
     });
     this.#ports.set(endpoint.id, endpoint.portName);
+    this.#programEndpointSoon(endpoint);
   }
 
   /** Removes the endpoint's link. */
   detach(endpoint: StoredEndpoint): void {
     this.#ports.delete(endpoint.id);
+    this.#programEndpointSoon(endpoint);
     if (!this.#host.namespaces.has(this.#namespaceName)) return;
     using sandbox = this.#host.namespaces.open(this.#namespaceName);
     removeEndpoint(sandbox, endpoint.portName);
@@ -216,7 +221,13 @@ export class LocalOverlay {
     this.#programSoon();
   }
 
-  /** Programs what has changed of the peers, together with what else changes by then. */
+  /** Programs what changes with an endpoint of this host. */
+  #programEndpointSoon(endpoint: StoredEndpoint): void {
+    this.peers.touch([...plainAddresses(endpoint), endpoint.mac]);
+    this.#programSoon();
+  }
+
+  /** Programs what has changed of peers and endpoints, together with what else changes by then. */
   #programSoon(): void {
     if (this.#isClosed) return;
     this.#programTimer ??= setTimeout(() => {
@@ -257,19 +268,24 @@ export class LocalOverlay {
       for (const key of keys) programmed[kind].delete(key);
       for (const [key, value] of rows[kind]) programmed[kind].set(key, value);
     }
+    if (!this.#isForFastPath) return programmed;
+    const own = this.#endpoints.filter(({ address }) => keys.has(plainAddress(address)));
+    const endpoints = planEndpoints(this.network, own, this.#ports);
     const peers = planPeers(this.network, rows, this.peers);
-    if (!this.#host.fastPath.changePeers(this.network.id, keys, peers)) this.#programFastPath(sandbox, programmed);
+    const isDone = this.#host.fastPath.change(sandbox, this.network.id, keys, { endpoints, peers });
+    if (!isDone) this.#programFastPath(sandbox, programmed);
     return programmed;
   }
 
   #programFastPath(sandbox: NetworkNamespace, rows: PeerRows): void {
     if (!this.#isForFastPath) return;
-    const endpoints = [...this.endpoints.values()].map(({ endpoint }) => endpoint);
-    const underlay = { mtu: this.#mtu, ...this.#tunnel };
-    this.#host.fastPath.reconcile(
-      sandbox,
-      planNetwork(this.network, underlay, endpoints, this.#ports, rows, this.peers),
-    );
+    this.#host.fastPath.reconcile(sandbox, {
+      networkId: this.network.id,
+      mtu: this.#mtu,
+      ...this.#tunnel,
+      endpoints: planEndpoints(this.network, this.#endpoints, this.#ports),
+      peers: planPeers(this.network, rows, this.peers),
+    });
   }
 
   /** @param known the rows that are there; undefined: those that the kernel has. */
@@ -323,9 +339,12 @@ export class LocalOverlay {
     return this.#isForFastPath ? this.#host.fastPath.largestSegment(this.#tunnel.vtep) : defaultLargestSegment;
   }
 
+  get #endpoints(): EndpointState[] {
+    return [...this.endpoints.values()].map(({ endpoint }) => endpoint);
+  }
+
   #localView(): { vtep: string; addresses: Set<string>; macs: Set<string> } {
-    const endpoints = [...this.endpoints.values()].map(({ endpoint }) => endpoint);
-    const own = this.#loadBalancer === undefined ? endpoints : [...endpoints, this.#loadBalancer];
+    const own = this.#loadBalancer === undefined ? this.#endpoints : [...this.#endpoints, this.#loadBalancer];
     return {
       vtep: this.#tunnel.vtep,
       addresses: new Set(own.flatMap(plainAddresses)),
@@ -333,10 +352,11 @@ export class LocalOverlay {
     };
   }
 
-  async #make(network: OverlayNetwork): Promise<void> {
+  /** @returns whether there is a new tunnel. */
+  async #make(network: OverlayNetwork): Promise<boolean> {
     using sandbox = this.#host.namespaces.ensure(this.#namespaceName);
     const plan = { network, mtu: this.#mtu, ...this.#tunnel };
-    await ensureNetworkSandbox(this.#host.namespace, sandbox, plan);
+    return await ensureNetworkSandbox(this.#host.namespace, sandbox, plan);
   }
 
   #ensureLoadBalancer(endpoint: StoredEndpoint): void {

@@ -41,22 +41,27 @@ const ipv6Forwarding = 'net.ipv6.conf.all.forwarding';
 /** Frames to unknown MACs leave by the tunnel only, where the forwarding database decides; nothing is learned there. */
 const tunnelPort = { learning: false, unicastFlood: true } as const;
 
-/** Makes the devices of every subnet in the network's namespace. `host` is where the tunnel's UDP socket belongs. */
+/**
+ * Makes the devices of every subnet in the network's namespace. `host` is where the tunnel's UDP socket belongs.
+ * @returns whether there is a new tunnel: one without rows.
+ */
 export async function ensureNetworkSandbox(
   host: NetworkNamespace,
   sandbox: NetworkNamespace,
   plan: SandboxPlan,
-): Promise<void> {
+): Promise<boolean> {
+  let hasNewTunnel = false;
   for (const [position, subnet] of plan.network.subnets.entries()) {
     const bridge = ensureBridge(sandbox, plan, subnet, position);
-    await ensureVxlan(host, sandbox, plan, subnet, position, bridge);
+    if (await ensureVxlan(host, sandbox, plan, subnet, position, bridge)) hasNewTunnel = true;
     if (subnet.ipv6 !== undefined) ensureIpv6Neighbours(sandbox, vxlanName(position));
   }
   // Containers of one subnet reach those of another through their own gateway, which is in this namespace.
-  if (plan.network.subnets.length < 2) return;
+  if (plan.network.subnets.length < 2) return hasNewTunnel;
   const isDualStack = plan.network.subnets.some(({ ipv6 }) => ipv6);
   for (const setting of isDualStack ? [forwarding, ipv6Forwarding] : [forwarding])
     if (readSysctl(sandbox, setting) !== '1') writeSysctl(sandbox, setting, 1);
+  return hasNewTunnel;
 }
 
 function ensureBridge(sandbox: NetworkNamespace, plan: SandboxPlan, subnet: OverlaySubnet, position: number): number {
@@ -88,6 +93,7 @@ function ensureBridge(sandbox: NetworkNamespace, plan: SandboxPlan, subnet: Over
   return link.index;
 }
 
+/** @returns whether it is a new one. */
 async function ensureVxlan(
   host: NetworkNamespace,
   sandbox: NetworkNamespace,
@@ -95,7 +101,7 @@ async function ensureVxlan(
   subnet: OverlaySubnet,
   position: number,
   master: number,
-): Promise<void> {
+): Promise<boolean> {
   using route = RouteSocket.open(sandbox);
   const name = vxlanName(position);
   const existing = route.links.get(name);
@@ -104,7 +110,7 @@ async function ensureVxlan(
     if (existing.mtu !== mtu || !existing.up || existing.master !== master || existing.bridgePort?.learning !== false) {
       route.links.set(existing.index, { mtu, up: true, master, bridgePort: tunnelPort });
     }
-    return;
+    return false;
   }
   if (existing !== undefined) route.links.delete(existing.index);
   await createVxlan(host, {
@@ -123,6 +129,7 @@ async function ensureVxlan(
     bridgePort: tunnelPort,
     up: true,
   });
+  return true;
 }
 
 function isTunnel({ vxlan }: Link, plan: SandboxPlan, subnet: OverlaySubnet): boolean {

@@ -179,7 +179,12 @@ export class PeerTable {
     return rowsOf([...this.#records.values()], local);
   }
 
-  /** @returns the rows of what has changed since the last call, and of all that competes with it; `local` is as it was. */
+  /** The rows of these addresses and MACs may be others now: this host has them, or has them no more. */
+  touch(keys: Iterable<string>): void {
+    for (const key of keys) this.#touched.add(key);
+  }
+
+  /** @returns the rows of what has changed or was touched since the last call, and of all that competes with it. */
   takeChanges(local: LocalView): ChangedRows {
     const keys = new Set(this.#touched);
     this.#touched.clear();

@@ -4,7 +4,7 @@ import { errorText, type Logger } from '../../common/index.ts';
 import { NetworkPath } from './network-path.ts';
 import { NoFastPath } from './no-fast-path.ts';
 import { HostPrograms, programNames } from './programs.ts';
-import { hostValue, indexKey, type RemoteEndpoint } from './records.ts';
+import { hostValue, indexKey } from './records.ts';
 import type { FastPath, NetworkPlan } from './types.ts';
 import { largestSegment, neighboursOf, underlayLink } from './underlay-link.ts';
 
@@ -63,11 +63,17 @@ class KernelFastPath implements FastPath {
     return largestSegment(this.#host, vtep);
   }
 
-  changePeers(networkId: string, addresses: Iterable<string>, peers: readonly RemoteEndpoint[]): boolean {
+  change(
+    sandbox: NetworkNamespace,
+    networkId: string,
+    addresses: ReadonlySet<string>,
+    { endpoints, peers }: Pick<NetworkPlan, 'endpoints' | 'peers'>,
+  ): boolean {
     const path = this.#networks.get(networkId);
     if (!path?.isWhole) return false;
     try {
       path.changePeers(addresses, peers);
+      path.changeEndpoints(sandbox, addresses, endpoints);
     } catch (error) {
       this.#giveUp(networkId, error);
     }

@@ -6,6 +6,6 @@
  * works without it.
  */
 export { type FastPathMode, openFastPath } from './fast-path.ts';
-export { planNetwork, planPeers } from './plan.ts';
+export { planEndpoints, planPeers } from './plan.ts';
 export type * from './types.ts';
 export { defaultLargestSegment } from './underlay-link.ts';

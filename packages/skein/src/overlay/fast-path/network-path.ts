@@ -1,6 +1,6 @@
 /** One network's part of the fast path: its gate, its maps' entries, its programs on its links. */
 import { attachTcx, type NetworkNamespace, RouteSocket } from '@skein/netlink';
-import { ensureGate, type Gate } from './gate.ts';
+import { ensureGate } from './gate.ts';
 import type { HostPrograms, NetworkPrograms } from './programs.ts';
 import {
   addressKey,
@@ -14,7 +14,7 @@ import {
   residentValue,
   sandboxValue,
 } from './records.ts';
-import type { NetworkPlan } from './types.ts';
+import type { NetworkPlan, PlannedEndpoint } from './types.ts';
 import { reachedOver } from './underlay-link.ts';
 
 const direction = 'ingress';
@@ -30,6 +30,8 @@ export class NetworkPath implements Disposable {
   /** The underlay's. */
   #link: number | undefined;
   #mtu = 0;
+  /** Index of the gate's end in the host's namespace. */
+  #gate = 0;
   /** VTEP → whether it is reached over that link. BOUNDED by the network's hosts since the last whole reconciliation. */
   readonly #reached = new Map<string, boolean>();
   #isWhole = false;
@@ -61,16 +63,28 @@ export class NetworkPath implements Disposable {
     this.#link = link;
     this.#mtu = plan.mtu;
     this.#reached.clear();
-    const residents = residentsOf(sandbox, plan);
+    const residents = residentsOf(sandbox, plan.endpoints);
     const gate = ensureGate(this.#host, sandbox, plan.networkId);
+    this.#gate = gate.outside;
     this.#own.sandbox.set(indexKey(0), sandboxValue(gate.inside, plan.mtu));
     this.#residents.reconcile(residents);
     this.#ports.reconcile(residents);
     this.#peers.reconcile(this.#reachedOf(plan.peers));
-    this.#attach(sandbox, gate, residents);
+    attachTcx({ namespace: this.#host, index: gate.outside, direction }, this.#shared.leave);
+    attachTcx({ namespace: sandbox, index: gate.inside, direction }, this.#own.enter);
+    this.#attach(sandbox, residents);
     // Last, since from here on frames come in.
-    this.#endpoints.reconcile(residents.map((resident) => ({ ...resident, gate: gate.outside })));
+    this.#endpoints.reconcile(this.#behindGate(residents));
     this.#isWhole = true;
+  }
+
+  /** What has these addresses on this host is now these endpoints. */
+  changeEndpoints(sandbox: NetworkNamespace, addresses: Iterable<string>, endpoints: readonly PlannedEndpoint[]): void {
+    const residents = residentsOf(sandbox, endpoints);
+    this.#residents.change(addresses, residents);
+    this.#ports.change(addresses, residents);
+    this.#attach(sandbox, residents);
+    this.#endpoints.change(addresses, this.#behindGate(residents));
   }
 
   /** What has these addresses is now these peers. */
@@ -97,19 +111,21 @@ export class NetworkPath implements Disposable {
     return peers.filter(({ vtep }) => this.#reached.get(vtep));
   }
 
-  #attach(sandbox: NetworkNamespace, gate: Gate, residents: readonly Resident[]): void {
-    attachTcx({ namespace: this.#host, index: gate.outside, direction }, this.#shared.leave);
-    attachTcx({ namespace: sandbox, index: gate.inside, direction }, this.#own.enter);
+  #attach(sandbox: NetworkNamespace, residents: readonly Resident[]): void {
     for (const { port } of residents) attachTcx({ namespace: sandbox, index: port, direction }, this.#own.send);
+  }
+
+  #behindGate(residents: readonly Resident[]): (Resident & { readonly gate: number })[] {
+    return residents.map((resident) => ({ ...resident, gate: this.#gate }));
   }
 }
 
 /** @returns the endpoints whose ports are there. */
-function residentsOf(sandbox: NetworkNamespace, { endpoints }: NetworkPlan): Resident[] {
+function residentsOf(sandbox: NetworkNamespace, endpoints: readonly PlannedEndpoint[]): Resident[] {
+  if (endpoints.length === 0) return [];
   using route = RouteSocket.open(sandbox);
-  const indices = new Map(route.links.list().map(({ name, index }) => [name, index]));
   return endpoints.flatMap(({ address, mac, vni, portName }) => {
-    const port = indices.get(portName);
+    const port = route.links.get(portName)?.index;
     return port === undefined ? [] : [{ address, mac, vni, port }];
   });
 }

@@ -33,7 +33,7 @@ export class NoFastPath implements FastPath {
     return defaultLargestSegment;
   }
 
-  changePeers(): boolean {
+  change(): boolean {
     return true;
   }
 

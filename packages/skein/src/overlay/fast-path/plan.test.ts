@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { testNetwork } from '../testing.ts';
 import type { EndpointState } from '../types.ts';
-import { planNetwork } from './plan.ts';
+import { planEndpoints, planPeers } from './plan.ts';
 
 test('the plan has what the rows have, of IPv4, each address in the VNI of its subnet', () => {
   const network = testNetwork(61, {
@@ -20,14 +20,16 @@ test('the plan has what the rows have, of IPv4, each address in the VNI of its s
     aliases: [],
   });
   const [mac, other] = ['02:42:0a:4d:3d:04', '02:42:0a:4e:3d:04'];
-  const plan = planNetwork(
+  const endpoints = planEndpoints(
     network,
-    { mtu: 1450, vtep: '192.0.2.5', dataPathPort: 4789 },
     [endpoint('a', '10.77.61.3/24'), endpoint('b', '10.78.61.3/24'), endpoint('c', '10.77.61.9/24')],
     new Map([
       ['a', 'veth1'],
       ['b', 'veth2'],
     ]),
+  );
+  const peers = planPeers(
+    network,
     {
       neighbours: new Map([
         ['10.77.61.4', mac],
@@ -45,11 +47,11 @@ test('the plan has what the rows have, of IPv4, each address in the VNI of its s
     { takesLargeSegments: (vtep) => vtep === '192.0.2.7' },
   );
   assert.deepEqual(
-    plan.endpoints.map(({ address, vni, portName }) => `${address} ${vni} ${portName}`),
+    endpoints.map(({ address, vni, portName }) => `${address} ${vni} ${portName}`),
     ['10.77.61.3 4157 veth1', '10.78.61.3 4200 veth2'],
   );
   assert.deepEqual(
-    plan.peers.map(({ address, vni, vtep, takesLargeSegments }) => `${address} ${vni} ${vtep} ${takesLargeSegments}`),
+    peers.map(({ address, vni, vtep, takesLargeSegments }) => `${address} ${vni} ${vtep} ${takesLargeSegments}`),
     ['10.77.61.4 4157 192.0.2.6 false', '10.78.61.4 4200 192.0.2.7 true'],
   );
 });

@@ -5,36 +5,27 @@ import type { PeerRows, PeerTable } from '../peers.ts';
 import { subnetOf } from '../subnets.ts';
 import type { EndpointState, OverlayNetwork } from '../types.ts';
 import type { RemoteEndpoint } from './records.ts';
-import type { NetworkPlan } from './types.ts';
+import type { PlannedEndpoint } from './types.ts';
 
 type PeerHosts = Pick<PeerTable, 'takesLargeSegments'>;
 
 /**
- * @returns the plan: the peers are those of the forwarding and neighbour rows. IPv6 is left out, inside of a tunnel
- * and outside, and an endpoint without a port.
+ * @returns this host's endpoints with a port.
  * @param ports endpoint ID → the bridge's end of its veth pair.
  */
-export function planNetwork(
+export function planEndpoints(
   network: OverlayNetwork,
-  underlay: Pick<NetworkPlan, 'mtu' | 'vtep' | 'dataPathPort'>,
   endpoints: readonly EndpointState[],
   ports: ReadonlyMap<string, string>,
-  rows: PeerRows,
-  hosts: PeerHosts,
-): NetworkPlan {
-  return {
-    networkId: network.id,
-    ...underlay,
-    endpoints: endpoints.flatMap(({ id, address, mac }) => {
-      const [portName, vni] = [ports.get(id), vniOf(network, address)];
-      const isPlaced = portName !== undefined && vni !== undefined;
-      return isPlaced ? [{ address: plainAddress(address), mac, vni, portName }] : [];
-    }),
-    peers: planPeers(network, rows, hosts),
-  };
+): PlannedEndpoint[] {
+  return endpoints.flatMap(({ id, address, mac }) => {
+    const [portName, vni] = [ports.get(id), vniOf(network, address)];
+    const isPlaced = portName !== undefined && vni !== undefined;
+    return isPlaced ? [{ address: plainAddress(address), mac, vni, portName }] : [];
+  });
 }
 
-/** @returns the peers of these rows. */
+/** @returns the peers of these forwarding and neighbour rows. IPv6 is left out, inside of a tunnel and outside. */
 export function planPeers(
   network: OverlayNetwork,
   { neighbours, forwarding }: PeerRows,

@@ -1,6 +1,14 @@
 import type { NetworkNamespace } from '@skein/netlink';
 import type { RemoteEndpoint } from './records.ts';
 
+/** An endpoint of this host: with its plain address, and the bridge's end of its veth pair. */
+export interface PlannedEndpoint {
+  readonly address: string;
+  readonly mac: string;
+  readonly vni: number;
+  readonly portName: string;
+}
+
 /** One network of this host as the fast path needs to know it. */
 export interface NetworkPlan {
   readonly networkId: string;
@@ -9,13 +17,7 @@ export interface NetworkPlan {
   readonly vtep: string;
   /** UDP port of VXLAN. */
   readonly dataPathPort: number;
-  /** This host's endpoints: with plain addresses, and the bridge's ends of their veth pairs. */
-  readonly endpoints: readonly {
-    readonly address: string;
-    readonly mac: string;
-    readonly vni: number;
-    readonly portName: string;
-  }[];
+  readonly endpoints: readonly PlannedEndpoint[];
   readonly peers: readonly RemoteEndpoint[];
 }
 
@@ -31,10 +33,15 @@ export interface FastPath extends Disposable {
    */
   reconcile(sandbox: NetworkNamespace, plan: NetworkPlan): void;
   /**
-   * What has these addresses on the network is now these peers; among the addresses may be MACs, which say nothing here.
-   * @returns whether that is enough: if not, the whole plan is needed.
+   * What has these addresses on the network is now these endpoints and peers; among the addresses may be MACs, which say
+   * nothing here. @returns whether that is enough: if not, the whole plan is needed.
    */
-  changePeers(networkId: string, addresses: Iterable<string>, peers: readonly RemoteEndpoint[]): boolean;
+  change(
+    sandbox: NetworkNamespace,
+    networkId: string,
+    addresses: ReadonlySet<string>,
+    now: Pick<NetworkPlan, 'endpoints' | 'peers'>,
+  ): boolean;
   /** The network goes from this host; its links are removed by others. Safe to repeat. */
   forget(networkId: string): void;
   /** There is no network on this host: takes the program off the link that has the VTEP. */
