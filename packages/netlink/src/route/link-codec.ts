@@ -94,6 +94,7 @@ const linkAttributes = attributes({
   linkInfo: [18, nested(linkInfoAttributes)],
   alias: [20, string],
   stats64: [23, structure(linkStats64)],
+  group: [27, u32],
   namespaceFd: [28, u32],
   linkNetnsid: [37, s32],
   gsoIpv4MaxSize: [63, u32],
@@ -120,6 +121,16 @@ export function encodeLinkChanges(index: number, changes: LinkChanges): Uint8Arr
   };
   const values = { ...common(changes), alias: changes.alias, linkInfo: bridge || bridgePort ? linkInfo : undefined };
   return encode({ index, up: changes.up }, values);
+}
+
+/** The body of RTM_NEWLINK that puts a link into a group. */
+export function encodeLinkGroup(index: number, group: number): Uint8Array {
+  return encode({ index }, { group });
+}
+
+/** The body of RTM_DELLINK for all links of a group. */
+export function encodeGroupSelector(group: number): Uint8Array {
+  return encode({ index: 0 }, { group });
 }
 
 /** The body of RTM_GETLINK and RTM_DELLINK: one link by index or name. */

@@ -55,6 +55,19 @@ test('the largest segment of a veth can be set, within the limits of its driver'
   );
 });
 
+test('several links are deleted at once, gone ones among them, and no others', () => {
+  using socket = RouteSocket.open(namespaces.create('several'));
+  const indices = ['one', 'two', 'three', 'four'].map((name) => socket.links.create({ kind: 'bridge', name }).index);
+  const [one = 0, two = 0, three = 0] = indices;
+  socket.links.delete(two);
+  socket.links.deleteAll([one, two, three]);
+  const left = (): string[] => socket.links.list().map(({ name }) => name);
+  assert.deepEqual(left(), ['lo', 'four']);
+  socket.links.deleteAll([one, two]);
+  socket.links.deleteAll([]);
+  assert.deepEqual(left(), ['lo', 'four']);
+});
+
 test('a veth pair spans two namespaces, one end a port of a bridge', () => {
   const right = namespaces.create('veth-right');
   using socket = RouteSocket.open(namespaces.create('veth-left'));

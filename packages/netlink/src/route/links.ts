@@ -1,9 +1,12 @@
+import { randomInt } from 'node:crypto';
 import { hasCode, NetlinkError } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.ts';
 import { NetlinkConnection } from './connection.ts';
 import {
   decodeLink,
+  encodeGroupSelector,
   encodeLinkChanges,
+  encodeLinkGroup,
   encodeLinkSelector,
   encodeLinkSpec,
   RTM_DELLINK,
@@ -13,6 +16,9 @@ import {
 import type { Link, LinkChanges, LinkSpec, VethSpec } from './link-spec.ts';
 
 const EIO = 5;
+/** Numbers of groups that nobody chooses for links of their own. */
+const FIRST_CHANCE_GROUP = 2 ** 16;
+const LAST_CHANCE_GROUP = 2 ** 32 - 1;
 
 /** The network devices of one namespace. */
 export class Links {
@@ -93,6 +99,21 @@ export class Links {
   /** Deletes a link (and the other end of a veth). A link that is gone is no error. Equivalent to `ip link delete`. */
   delete(index: number): void {
     const request = { type: RTM_DELLINK, payload: encodeLinkSelector(index), operation: `RTM_DELLINK ${index}` };
+    ignoring(['ENODEV'], () => this.#connection.request(request));
+  }
+
+  /**
+   * Deletes links in one step: the kernel waits for all processors once, not for each link, which takes it some 20 ms.
+   * Links that are gone are no error. Equivalent to `ip link set dev … group G`, then `ip link delete group G`.
+   */
+  deleteAll(indices: readonly number[]): void {
+    const group = randomInt(FIRST_CHANCE_GROUP, LAST_CHANCE_GROUP);
+    for (const index of indices) {
+      const operation = `RTM_NEWLINK group of ${index}`;
+      const request = { type: RTM_NEWLINK, payload: encodeLinkGroup(index, group), operation };
+      ignoring(['ENODEV'], () => this.#connection.request(request));
+    }
+    const request = { type: RTM_DELLINK, payload: encodeGroupSelector(group), operation: `RTM_DELLINK group ${group}` };
     ignoring(['ENODEV'], () => this.#connection.request(request));
   }
 }

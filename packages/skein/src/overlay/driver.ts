@@ -1,6 +1,6 @@
 /** The overlay driver of a host: the sandboxes of its containers, and in what order they come and go. */
 import { mkdirSync } from 'node:fs';
-import { NetworkNamespace } from '@skein/netlink';
+import { NetworkNamespace, RouteSocket } from '@skein/netlink';
 import { type EventBus, errorText, type Logger } from '../common/index.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { type FastPathMode, openFastPath } from './fast-path/index.ts';
@@ -8,7 +8,13 @@ import { addressesOf, Gateway } from './gateway.ts';
 import { hasIpv6 } from './ipv6.ts';
 import { type LoadBalancerAddresses, LocalNetworks } from './local-networks.ts';
 import type { OverlayHost } from './local-overlay.ts';
-import { containerNamespaceName, gatewayBridgeName, loadBalancerNamespaceName, networkNamespaceName } from './names.ts';
+import {
+  containerNamespaceName,
+  gatewayBridgeName,
+  isOurAlias,
+  loadBalancerNamespaceName,
+  networkNamespaceName,
+} from './names.ts';
 import { NamespaceDirectory } from './namespaces.ts';
 import { removeTunnels } from './network-sandbox.ts';
 import {
@@ -309,11 +315,22 @@ class Driver implements OverlayDriver {
   #remove(containerId: string): void {
     const stored = this.#sandboxes.get(containerId);
     if (stored === undefined) return;
+    this.#removeLinks(stored);
     for (const endpoint of placedEndpoints(stored)) this.#networks.detach(containerId, endpoint);
     if (stored.gateway !== undefined) this.#gateway.detach(stored.gateway);
     this.#host.namespaces.delete(containerNamespaceName(stored.sandboxId));
     this.#host.state.sandboxes.delete(containerId);
     this.#sandboxes.delete(containerId);
+  }
+
+  /** The container's ends of its links, and so the others, at once: alone each costs the kernel a wait. */
+  #removeLinks(stored: StoredSandbox): void {
+    const name = containerNamespaceName(stored.sandboxId);
+    if (!this.#host.namespaces.has(name)) return;
+    using container = this.#host.namespaces.open(name);
+    using route = RouteSocket.open(container);
+    const links = route.links.list().filter(({ alias }) => isOurAlias(alias));
+    route.links.deleteAll(links.map(({ index }) => index));
   }
 
   /** Removes endpoints that the sandbox had and shall not have any more. */

@@ -10,7 +10,7 @@ import {
   writeSysctl,
 } from '@skein/netlink';
 import { SkeinError } from '../common/index.ts';
-import { plainAddress } from './names.ts';
+import { isOurAlias, plainAddress } from './names.ts';
 
 /**
  * linux/Documentation/networking/ip-sysctl.rst. The manager gives an address once only, so nobody is asked for
@@ -56,7 +56,7 @@ export function hasIpv6(host: NetworkNamespace): boolean {
 
 /** @returns whether the host has an address of IPv6 by which others may reach it, on a link that is not ours. */
 export function isReachableByIpv6(route: RouteSocket): boolean {
-  const ours = new Set(route.links.list().flatMap(({ index, alias }) => (alias?.startsWith('skein:') ? index : [])));
+  const ours = new Set(route.links.list().flatMap(({ index, alias }) => (isOurAlias(alias) ? index : [])));
   return route.addresses.list({ family: 'ipv6' }).some(({ index, scope }) => scope === 'global' && !ours.has(index));
 }
 

@@ -32,7 +32,9 @@ export const hostGateName = (networkId: string): string => `skein${networkId.sli
 export const containerInterfaceName = (position: number): string => `eth${position}`;
 
 /** The alias by which a link is known as ours: network (or `gateway`) and container (or what the link is for). */
-export const linkAlias = (networkId: string, owner: string): string => `skein:${networkId}:${owner}`;
+export const linkAlias = (networkId: string, owner: string): string => `${aliasPrefix}${networkId}:${owner}`;
+const aliasPrefix = 'skein:';
+export const isOurAlias = (alias: string | undefined): boolean => alias?.startsWith(aliasPrefix) === true;
 
 /** @returns the MAC that Docker gives to an endpoint: 02:42 and the four bytes of its address. */
 export function macOfAddress(address: string): string {
