@@ -34,8 +34,13 @@ export const vip: Section = {
           { title: `${name} to a virtual IP, ${services}, CPU`, unit: 'µs each', better: 'lower' },
         ],
       ]);
+      const direct = Object.entries(transactions).map(([key, name]): [string, Measure] => [
+        `direct.${key}.${size}`,
+        { title: `${name} to the task itself from the same container, ${services}`, unit: '1/s', better: 'higher' },
+      ]);
       return [
         ...rates,
+        ...direct,
         [`vip.program.${size}`, { title: `program ${services} in a container`, unit: 'ms', better: 'lower' }],
       ];
     }),
@@ -68,15 +73,18 @@ export const vip: Section = {
         for (const transaction of Object.keys(transactions) as (keyof typeof transactions)[]) {
           const run = (contestant: Contestant, from: string, address: string, cgroup?: string): Promise<boolean> =>
             bench.attempt(`${transactions[transaction]}, ${size} services`, async () => {
+              const id = `${contestant !== 'bare' && address === task ? 'direct' : 'vip'}.${transaction}.${size}`;
               const place: Place = { namespace: segment.path(from), address, cgroup };
-              await measure(bench, `vip.${transaction}.${size}`, contestant, place, transaction, server.pid);
+              await measure(bench, id, contestant, place, transaction, server.pid);
             });
           const measured = virtualIp(Math.floor(size / 2));
           const cgroup = cgroupOf.get(size);
+          const own = cgroup === undefined ? clientOf(size) : ledClientOf(size);
           for (let turn = 1; turn <= turns; turn++) {
             await run('bare', 'plain', task);
-            await run(byNft, clientOf(size), measured);
-            if (cgroup !== undefined) await run('skein', ledClientOf(size), measured, cgroup);
+            await run('skein', own, task, cgroup);
+            await run('skein', own, measured, cgroup);
+            if (cgroup !== undefined) await run('skein-variant', clientOf(size), measured);
           }
         }
       }
@@ -132,5 +140,5 @@ async function measure(
   const report = await bench.probe.run(place, word, place.address, bench.options.seconds, trafficCpu, server);
   const { count = 0, seconds = 0, cpuNs = 0 } = report;
   bench.record(id, contestant, count / seconds);
-  bench.record(`${id}.cpu`, contestant, cpuNs / count / 1000);
+  if (id.startsWith('vip.')) bench.record(`${id}.cpu`, contestant, cpuNs / count / 1000);
 }

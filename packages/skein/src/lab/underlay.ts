@@ -1,5 +1,13 @@
 /** The lab's wires: a bridge in the underlay host, one veth pair to each host, addresses and routes. */
-import { addressBits, type Family, familyOf, NetworkNamespace, RouteSocket } from '@skein/netlink';
+import {
+  addressBits,
+  type Family,
+  familyOf,
+  hasCode,
+  NetworkNamespace,
+  RouteSocket,
+  writeSysctl,
+} from '@skein/netlink';
 
 /** The families of IP that a lab's hosts have addresses of. */
 export type UnderlayKind = 'ipv4' | 'ipv6' | 'dual';
@@ -90,6 +98,24 @@ export function connectHost(
     assign(hostRoute, eth0.index, address, prefixLength);
     if (host.defaultRoute) hostRoute.routes.replace({ destination: defaultRoute(address), gateway, index: eth0.index });
     else assign(hostRoute, loopback.index, outside, addressBits(familyOf(outside)));
+  }
+  if (!host.defaultRoute) refuseEach(hostSide);
+}
+
+/**
+ * Has a host say each time that nobody listens at a port. Linux says it to another host once a second only, and who asks
+ * for a name then waits for its time-out (linux/Documentation/networking/ip-sysctl.rst).
+ */
+function refuseEach(namespace: NetworkNamespace): void {
+  const settings = { icmp_ratelimit: 0, icmp_msgs_per_sec: 1_000_000, icmp_msgs_burst: 10_000 };
+  const entries = Object.entries(settings).map(([name, value]) => [`net.ipv4.${name}`, value] as const);
+  for (const [name, value] of [...entries, ['net.ipv6.icmp.ratelimit', 0] as const]) {
+    try {
+      writeSysctl(namespace, name, value);
+    } catch (error) {
+      // The limit over all hosts has not been each namespace's own for long, and IPv6 may be missing.
+      if (!hasCode(error, 'ENOENT')) throw error;
+    }
   }
 }
 
