@@ -40,7 +40,7 @@ const programDelayMs = 20;
  * long: while many tasks start, each pass serves the changes of several.
  */
 const restFactor = 4;
-const maximumRestMs = 300;
+const maximumRestMs = 1000;
 const defaultAuditIntervalMs = 500;
 /** The entrance passes packets from the host on to the ingress network. */
 const forwarding = 'net.ipv4.ip_forward';

@@ -19,6 +19,14 @@ export interface TableShape<Content> {
   difference?(before: Content, after: Content): NftCommand[] | undefined;
 }
 
+/** The generation of the ruleset in which a table was as it should be; none: somebody else changed something since. */
+interface Seen {
+  generation: number | undefined;
+}
+
+/** By a namespace's inode: what was seen of the tables there. BOUNDED by the tables of this host's containers. */
+const seenIn = new Map<bigint, Set<Seen>>();
+
 /**
  * One nft table of ours in one namespace, kept as it should be. No context of libnftables stays open for it: one holds
  * more than half a megabyte, and there is a table in each container's namespace.
@@ -30,13 +38,14 @@ export class ManagedTable<Content> implements Disposable {
   #wanted: Content | undefined;
   /** What the kernel has, as far as we know; not what is wanted before the first `apply` and after one that failed. */
   #applied: Content | undefined;
-  /** The ruleset's generation when it was so; undefined: somebody else changed something since. */
-  #generation: number | undefined;
+  /** Of the time when it was so. */
+  readonly #seen: Seen = { generation: undefined };
 
   private constructor(namespace: NetworkNamespace, shape: TableShape<Content>, rules: RulesetGeneration) {
     this.#namespace = namespace;
     this.#shape = shape;
     this.#rules = rules;
+    seenIn.set(namespace.inode, (seenIn.get(namespace.inode) ?? new Set()).add(this.#seen));
   }
 
   /** Changes nothing yet. The namespace must be open until the table is disposed. */
@@ -71,14 +80,14 @@ export class ManagedTable<Content> implements Disposable {
       return;
     }
     this.#applied = content;
-    const isOurs = before === this.#generation && this.#rules.read() === before + 1;
-    this.#generation = isOurs ? before + 1 : undefined;
+    const isKnown = this.#seen.generation === before;
+    if (!this.#passOn(before) || !isKnown) this.#seen.generation = undefined;
   }
 
   /** Puts right what somebody else has changed. @returns whether there was something. */
   repair(): boolean {
     const wanted = this.#wanted;
-    const isAsWanted = this.#applied === wanted && this.#rules.read() === this.#generation;
+    const isAsWanted = this.#applied === wanted && this.#rules.read() === this.#seen.generation;
     return wanted !== undefined && !isAsWanted && this.#replaceUnlessEqual(wanted);
   }
 
@@ -86,18 +95,24 @@ export class ManagedTable<Content> implements Disposable {
   remove(): void {
     this.#wanted = undefined;
     this.#applied = undefined;
+    const before = this.#rules.read();
     this.#nft((nft) => nft.deleteTable(this.#shape.table));
+    this.#passOn(before);
   }
 
   /** Stops looking after the table, which stays. */
   [Symbol.dispose](): void {
     this.#rules[Symbol.dispose]();
+    const { inode } = this.#namespace;
+    const neighbours = seenIn.get(inode);
+    neighbours?.delete(this.#seen);
+    if (neighbours?.size === 0) seenIn.delete(inode);
   }
 
   /** @returns the steps from what the kernel has; undefined: it takes a new table, or a look at the one that is there. */
   #difference(applied: Content, content: Content): NftCommand[] | undefined {
     if (this.#shape.difference !== undefined) return this.#shape.difference(applied, content);
-    return isDeepStrictEqual(applied, content) && this.#rules.read() === this.#generation ? [] : undefined;
+    return isDeepStrictEqual(applied, content) && this.#rules.read() === this.#seen.generation ? [] : undefined;
   }
 
   /** @returns whether it was different. */
@@ -109,7 +124,7 @@ export class ManagedTable<Content> implements Disposable {
       return true;
     }
     this.#applied = content;
-    this.#generation = generation;
+    this.#seen.generation = generation;
     return false;
   }
 
@@ -117,7 +132,19 @@ export class ManagedTable<Content> implements Disposable {
     const before = this.#rules.read();
     this.#nft((nft) => nft.replaceTable(this.#shape.table, this.#shape.objects(content)));
     this.#applied = content;
-    this.#generation = this.#rules.read() === before + 1 ? before + 1 : undefined;
+    this.#seen.generation = this.#passOn(before) ? before + 1 : undefined;
+  }
+
+  /**
+   * After a transaction of ours: the other tables here that were as they should be still are.
+   * @returns whether it was the only transaction since.
+   */
+  #passOn(before: number): boolean {
+    if (this.#rules.read() !== before + 1) return false;
+    for (const seen of seenIn.get(this.#namespace.inode) ?? []) {
+      if (seen.generation === before) seen.generation = before + 1;
+    }
+    return true;
   }
 
   #nft<Result>(action: (nft: Nftables) => Result): Result {

@@ -56,6 +56,23 @@ test('a table is repaired once it has been applied, until it is removed; foreign
   assert.equal(JSON.stringify(nft.list({ family: 'ip', name: 'foreign' })), foreign);
 });
 
+test('what others change is seen although another table of ours is changed before and after it', () => {
+  using namespaces = new TestNamespaces('neighbours');
+  const namespace = namespaces.create('host');
+  using nft = Nftables.open(namespace);
+  using ours = ManagedTable.open(namespace, shape);
+  using second = ManagedTable.open(namespace, { table: { family: 'ip6', name: 'second' }, objects: () => [] });
+  ours.apply([80]);
+  second.apply(1);
+  assert.ok(!ours.repair());
+  nft.change([{ flush: { chain: { family: 'ip', table: 'ours', name: 'input' } } }]);
+  second.remove();
+  second.apply(2);
+  assert.ok(ours.repair());
+  assert.equal(nft.list(table).filter((object) => 'rule' in object).length, 1);
+  assert.ok(!ours.repair());
+});
+
 test('the keeper looks at all tables, also when one cannot be repaired, and at none that is released', async () => {
   using keeper = new TableKeeper(silentLogger(), 10);
   const looks = new Map<string, number>();

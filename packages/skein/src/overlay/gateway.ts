@@ -21,6 +21,8 @@ const forwarding = 'net.ipv4.ip_forward';
 /** br_netfilter; without it there is no such setting. */
 const bridgeFilter = 'net.bridge.bridge-nf-call-iptables';
 const plainMtu = 1500;
+/** The host's addresses of IPv6 are not looked at more often: each look reads all links. */
+const lookIntervalMs = 1_000;
 /** RT_TABLE_MAIN, linux/rtnetlink.h. */
 const mainTable = 254;
 const defaultRoute = '0.0.0.0/0';
@@ -38,6 +40,8 @@ export class Gateway implements Disposable {
   readonly #host: NetworkNamespace;
   readonly #state: OverlayState;
   #stored: StoredGateway | undefined;
+  /** When the host's addresses of IPv6 are looked at again; of `performance.now`. */
+  #nextLookMs = 0;
 
   constructor(host: NetworkNamespace, state: OverlayState) {
     this.firewall = openGatewayFirewall(host, 'ip');
@@ -70,6 +74,8 @@ export class Gateway implements Disposable {
     if (bridge === undefined) return;
     ensureIpv6Address(this.#host, route, bridge, `${gateway}/${Prefix.parse(subnet).length}`);
     this.ipv6Firewall.apply({ bridge: gatewayBridgeName, subnet });
+    if (performance.now() < this.#nextLookMs) return;
+    this.#nextLookMs = performance.now() + lookIntervalMs;
     if (isReachableByIpv6(route)) ensureIpv6Forwarding(this.#host, route);
   }
 
