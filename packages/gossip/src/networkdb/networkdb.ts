@@ -331,16 +331,11 @@ export class NetworkDB implements AsyncDisposable {
     for (const network of this.#networks.values()) if (!network.leaving) yield network;
   }
 
-  /**
-   * The news of what a peer is on may not come any more; it comes with an exchange of states. Who is not on the network by
-   * then, or not known at all, is not waited for.
-   */
+  /** The news of what a peer is on may not come any more; it comes with an exchange of states. */
   #askForNetworks(network: OwnNetwork, owner: string): void {
     this.#clock.setTimeout(() => {
       const peer = this.#peers.get(owner);
-      if (this.#closed || !network.early.has(owner)) return;
-      const asked = peer ? this.#exchangeStates(peer) : Promise.resolve();
-      void asked.then(() => network.early.delete(owner));
+      if (!this.#closed && peer && network.early.has(owner)) void this.#exchangeStates(peer);
     }, this.#config.newcomerDelay);
   }
 

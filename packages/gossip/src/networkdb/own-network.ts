@@ -23,9 +23,9 @@ const MAX_EARLY_OWNERS = 256;
 const MAX_EARLY_EVENTS = 64;
 
 /**
- * Keeps an event until its owner is known to be on the network, or is given up; what is beyond the bounds is left to a bulk
- * sync.
- * @returns whether it is kept as the first of its owner.
+ * Keeps an event until its owner is known to be on the network: that may be late, and what was not kept comes with a bulk
+ * sync only. Beyond the bounds the owner who has waited longest is given up, and an owner's further events are left out.
+ * @returns whether it is the first of its owner.
  */
 export function keepEarly({ early }: OwnNetwork, event: TableEvent): boolean {
   const known = early.get(event.nodeName);
@@ -33,7 +33,8 @@ export function keepEarly({ early }: OwnNetwork, event: TableEvent): boolean {
     if (known.length < MAX_EARLY_EVENTS) known.push(event);
     return false;
   }
-  if (early.size >= MAX_EARLY_OWNERS) return false;
+  const [longest] = early.keys();
+  if (longest !== undefined && early.size >= MAX_EARLY_OWNERS) early.delete(longest);
   early.set(event.nodeName, [event]);
   return true;
 }

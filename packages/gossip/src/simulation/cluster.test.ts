@@ -300,6 +300,50 @@ test('a node that was held for dead says again what it is on, and exchanges its 
   await listener.close();
 });
 
+test('an event is kept until its owner is known to be on the network, however late the news of that comes', async () => {
+  await using cluster = await encryptedCluster(12, 1, { config: { bulkSyncInterval: 3_600 * SECOND } });
+  const network = cluster.network as SimulatedNetwork<BytePort>;
+  const [first] = cluster.nodes;
+  assert.ok(first);
+  void first.db.joinNetwork('net');
+  const address = cluster.addressOf(9);
+  const { clock, random } = cluster;
+  const keyring = new Keyring(KEYS.keys, KEYS.primary);
+  // It knows nothing of networks: an exchange of states does not say what it is on.
+  const owner = new Memberlist({
+    name: 'owner',
+    transport: new ByteTransport(network, address),
+    clock,
+    random,
+    keyring,
+  });
+  owner.start();
+  const joined = owner.join([formatAddress(first.address)]);
+  await clock.advance(5 * SECOND);
+  await joined;
+  const tell = async (message: GossipMessage): Promise<void> => {
+    const told = owner.sendUserStream(first.address, protobufCodec.encode(message));
+    await clock.advance(5 * SECOND);
+    await told;
+  };
+  const event = { nodeName: 'owner', networkId: 'net' };
+  const value = Buffer.from('value');
+  const body = {
+    ...event,
+    type: 'create',
+    lTime: 1,
+    tableName: TABLE,
+    key: 'key',
+    value,
+    residualReapTime: 0,
+  } as const;
+  await tell({ type: 'table', body });
+  assert.equal(contents(first.db, 'net'), '');
+  await tell({ type: 'network', body: { ...event, type: 'join', lTime: 1 } });
+  assert.equal(contents(first.db, 'net'), 'key=value by owner');
+  await owner.close();
+});
+
 test('hostile packets and messages are counted and hurt nobody', async () => {
   await using cluster = await encryptedCluster(9, 3);
   const network = cluster.network as SimulatedNetwork<BytePort>;
