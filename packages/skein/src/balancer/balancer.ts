@@ -11,6 +11,7 @@ import { type ConnectTime, type ConnectTimeOptions, openConnectTime } from './co
 import type { DispatchTable } from './dispatch.ts';
 import { HostPorts } from './host-ports.ts';
 import { ipv6Listeners } from './listeners.ts';
+import { Pace } from './pace.ts';
 import { backendOf, ipv6BackendOf, peerAddressesOf, peerTable } from './records.ts';
 import { Reservations } from './reservations.ts';
 import { ReturnPath } from './return-path.ts';
@@ -35,12 +36,6 @@ export interface LoadBalancerOptions {
 
 /** Changes within so many milliseconds are programmed together. */
 const programDelayMs = 20;
-/**
- * After a pass over all clients changes are gathered for so many times as long as it kept the processor, at most for so
- * long: while many tasks start, each pass serves the changes of several.
- */
-const restFactor = 4;
-const maximumRestMs = 1000;
 const defaultAuditIntervalMs = 500;
 /** The entrance passes packets from the host on to the ingress network. */
 const forwarding = 'net.ipv4.ip_forward';
@@ -81,8 +76,7 @@ class Balancer implements LoadBalancer {
   /** Network ID → addresses of tasks that flows may lead to. BOUNDED by the records, and those gone since the last pass. */
   readonly #known = new Map<string, Set<string>>();
   #timer: NodeJS.Timeout | undefined;
-  /** When the next pass may begin; of `performance.now`. */
-  #restsUntil = 0;
+  readonly #pace = new Pace();
   #programming: Promise<void> = Promise.resolve();
   readonly #tables: TableKeeper;
   readonly #audit: NodeJS.Timeout;
@@ -281,7 +275,7 @@ class Balancer implements LoadBalancer {
   #schedule(networkId: string): void {
     this.#dirty.add(networkId);
     if (this.#isClosed) return;
-    const delayMs = Math.max(programDelayMs, this.#restsUntil - performance.now());
+    const delayMs = Math.max(programDelayMs, this.#pace.waitMs(performance.now()));
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#programming = this.#programming.then(() => this.#program());
@@ -307,7 +301,7 @@ class Balancer implements LoadBalancer {
       await turn();
       if (this.#isClosed) return;
     }
-    this.#restsUntil = performance.now() + Math.min(maximumRestMs, busyMs * restFactor);
+    this.#pace.spend(busyMs, performance.now());
     const ended = this.#connectTime.end(goneOf);
     if (ended > 0) this.#logger.debug({ count: ended }, 'connections to tasks that have gone are ended');
     const entrance = this.#entrance;
