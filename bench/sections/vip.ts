@@ -27,20 +27,12 @@ export const vip: Section = {
   measures: Object.fromEntries(
     sizes.flatMap((size): [string, Measure][] => {
       const services = `${size.toLocaleString('en')} ${size === 1 ? 'service' : 'services'}`;
-      const rates = Object.entries(transactions).flatMap(([key, name]): [string, Measure][] => [
-        [`vip.${key}.${size}`, { title: `${name} to a virtual IP, ${services}`, unit: '1/s', better: 'higher' }],
-        [
-          `vip.${key}.${size}.cpu`,
-          { title: `${name} to a virtual IP, ${services}, CPU`, unit: 'µs each', better: 'lower' },
-        ],
-      ]);
-      const direct = Object.entries(transactions).map(([key, name]): [string, Measure] => [
-        `direct.${key}.${size}`,
-        { title: `${name} to the task itself from the same container, ${services}`, unit: '1/s', better: 'higher' },
+      const rates = Object.entries(transactions).flatMap(([key, name]) => [
+        ...rows(`vip.${key}.${size}`, `${name} to a virtual IP, ${services}`),
+        ...rows(`direct.${key}.${size}`, `${name} to the task itself from the same container, ${services}`),
       ]);
       return [
         ...rates,
-        ...direct,
         [`vip.program.${size}`, { title: `program ${services} in a container`, unit: 'ms', better: 'lower' }],
       ];
     }),
@@ -71,20 +63,23 @@ export const vip: Section = {
     for (const _round of bench.rounds()) {
       for (const size of sizes) {
         for (const transaction of Object.keys(transactions) as (keyof typeof transactions)[]) {
-          const run = (contestant: Contestant, from: string, address: string, cgroup?: string): Promise<boolean> =>
-            bench.attempt(`${transactions[transaction]}, ${size} services`, async () => {
-              const id = `${contestant !== 'bare' && address === task ? 'direct' : 'vip'}.${transaction}.${size}`;
-              const place: Place = { namespace: segment.path(from), address, cgroup };
-              await measure(bench, id, contestant, place, transaction, server.pid);
-            });
+          const run = (kind: 'vip' | 'direct', contestant: Contestant, place: Place): Promise<boolean> =>
+            bench.attempt(`${transactions[transaction]}, ${size} services`, () =>
+              measure(bench, `${kind}.${transaction}.${size}`, contestant, place, transaction, server.pid),
+            );
+          const place = (from: string, address: string, cgroup?: string): Place => ({
+            namespace: segment.path(from),
+            address,
+            cgroup,
+          });
           const measured = virtualIp(Math.floor(size / 2));
           const cgroup = cgroupOf.get(size);
           const own = cgroup === undefined ? clientOf(size) : ledClientOf(size);
           for (let turn = 1; turn <= turns; turn++) {
-            await run('bare', 'plain', task);
-            await run('skein', own, task, cgroup);
-            await run('skein', own, measured, cgroup);
-            if (cgroup !== undefined) await run('skein-variant', clientOf(size), measured);
+            await run('vip', 'bare', place('plain', task));
+            await run('direct', 'skein', place(own, task, cgroup));
+            await run('vip', 'skein', place(own, measured, cgroup));
+            if (cgroup !== undefined) await run('vip', 'skein-variant', place(clientOf(size), measured));
           }
         }
       }
@@ -140,5 +135,12 @@ async function measure(
   const report = await bench.probe.run(place, word, place.address, bench.options.seconds, trafficCpu, server);
   const { count = 0, seconds = 0, cpuNs = 0 } = report;
   bench.record(id, contestant, count / seconds);
-  if (id.startsWith('vip.')) bench.record(`${id}.cpu`, contestant, cpuNs / count / 1000);
+  bench.record(`${id}.cpu`, contestant, cpuNs / count / 1000);
+}
+
+function rows(id: string, title: string): [string, Measure][] {
+  return [
+    [id, { title, unit: '1/s', better: 'higher' }],
+    [`${id}.cpu`, { title: `${title}, CPU`, unit: 'µs each', better: 'lower' }],
+  ];
 }
