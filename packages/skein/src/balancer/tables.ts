@@ -22,9 +22,10 @@ import {
   isTranslated,
   leadTo,
   masquerade,
+  notFromLoopback,
+  notToLoopback,
   notTracked,
   outgoing,
-  outgoingOther,
   placeOf,
   portElement,
   portKeyType,
@@ -145,12 +146,12 @@ function addUntracked(base: BaseBuilder, subnets: readonly string[]): void {
       { ...raw, hook: 'output' },
       [dispatchByAddress(trackedMap)],
       // To itself by a virtual IP: on this way back there is nothing that tells a translated connection.
-      ...subnets.map((subnet) => [outgoingOther('lo'), tcp, toSubnet(subnet), notTracked]),
+      ...subnets.map((subnet) => [notToLoopback, tcp, toSubnet(subnet), notTracked]),
     )
     .chain(
       'received',
       { ...raw, hook: 'prerouting' },
-      ...subnets.map((subnet) => [incomingOther('lo'), tcp, fromSubnet(subnet), hasSocket, notTracked]),
+      ...subnets.map((subnet) => [notFromLoopback, tcp, fromSubnet(subnet), hasSocket, notTracked]),
     );
 }
 
@@ -272,7 +273,7 @@ export function hostTable(bridge: string, publications: Iterable<Publication>): 
   const base = new BaseBuilder(hostPortsTable)
     .dispatch(portsMap, portKeyType)
     // route_localnet opens 127.0.0.0/8 to the bridge, and destinations are translated before the kernel finds fault.
-    .chain('early', { type: 'filter', hook: 'prerouting', prio: priority.raw }, [incomingOther('lo'), toLoopback, drop])
+    .chain('early', { type: 'filter', hook: 'prerouting', prio: priority.raw }, [notFromLoopback, toLoopback, drop])
     .chain('prerouting', translation('prerouting'), led)
     .chain('output', translation('output'), led)
     .chain(
