@@ -36,6 +36,9 @@ export interface PlaceWish {
  * an address is free when no object has it.
  */
 export class AddressBook {
+  /** By network: what objects hold, as they say it. */
+  readonly #told = new Map<string, { readonly text: string; readonly holder: Holder }[]>();
+  /** By network, of those that were asked for: reading an address takes longer than passing it by. */
   readonly #held = new Map<string, Map<Address, Holder>>();
   /** What this book gave, in order. */
   readonly #given: { readonly networkId: string; readonly address: Address }[] = [];
@@ -165,14 +168,21 @@ export class AddressBook {
   }
 
   #heldOn(networkId: string): Map<Address, Holder> {
-    const held = this.#held.get(networkId) ?? new Map<Address, Holder>();
+    const known = this.#held.get(networkId);
+    if (known) return known;
+    const held = new Map<Address, Holder>();
+    for (const { text, holder } of this.#told.get(networkId) ?? []) {
+      const address = parseAddress(text.split('/')[0] ?? '');
+      if (address !== undefined) held.set(address, holder);
+    }
     this.#held.set(networkId, held);
     return held;
   }
 
   #hold(networkId: string, text: string, holder: Holder): void {
-    const address = parseAddress(text.split('/')[0] ?? '');
-    if (address !== undefined) this.#heldOn(networkId).set(address, holder);
+    const told = this.#told.get(networkId);
+    if (told) told.push({ text, holder });
+    else this.#told.set(networkId, [{ text, holder }]);
   }
 
   #holdAll(attachments: readonly NetworkAttachment[], holder: Holder): void {

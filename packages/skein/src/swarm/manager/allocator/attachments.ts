@@ -6,7 +6,6 @@ import {
   type NetworkAttachment,
   NetworkAttachmentSchema,
   type Node,
-  NodeSchema,
   type Task,
   TaskSchema,
 } from '../../gen/objects_pb.js';
@@ -47,13 +46,13 @@ export function allocateTask(tx: WriteTransaction, stored: Task, now: number, bo
   }
   const overlays = book();
   task.networks = overlays.allOrNothing(() =>
-    wanted.map(({ network, config }) => attach(tx, network, config, overlays)),
+    wanted.map(({ network, config }) => attachmentOf(tx, network, config, overlays)),
   );
   setStatus(task, now, TaskState.PENDING, allocatedMessage);
   tx.update('task', task);
 }
 
-function attach(
+function attachmentOf(
   tx: ReadTransaction,
   network: Network,
   config: NetworkAttachmentConfig | undefined,
@@ -83,7 +82,7 @@ function chooseAddresses(
       `${what} of network ${networkName(network)} is in use or outside its subnet`,
     );
   }
-  const hasNode = tx.list('node').some((node) => isAttached(node, network.id));
+  const hasNode = tx.list('node').some((node) => attachedNetworks(node).has(network.id));
   const addresses = book.take(network, 'task', { spare: hasNode ? 0 : 1 });
   if (!addresses) throw new RpcError('ResourceExhausted', book.describeFull(network));
   return addresses;
@@ -103,8 +102,18 @@ export function awaitedNetworks(tx: ReadTransaction): Set<string> {
   );
 }
 
-export function isAttached(node: Node, networkId: string): boolean {
-  return node.attachments.some(({ network }) => network?.id === networkId);
+/** By node: the store puts another object in the place of one that changes. */
+const networksOf = new WeakMap<Node, ReadonlyMap<string, Network>>();
+
+/** @returns the networks that a node of the store is on, by their IDs, as it was told of them. */
+export function attachedNetworks(node: Node): ReadonlyMap<string, Network> {
+  const known = networksOf.get(node);
+  if (known) return known;
+  const networks = new Map(
+    node.attachments.flatMap(({ network }) => (network ? [[network.id, network] as const] : [])),
+  );
+  networksOf.set(node, networks);
+  return networks;
 }
 
 /** @returns a task's overlay networks. */
@@ -124,26 +133,49 @@ export function allocateNode(
   isAwaited: (networkId: string) => boolean,
   book: () => AddressBook,
 ): Network | undefined {
+  const wanted = new Set<string>();
   const ingress = findIngress(tx);
-  const wanted = new Map<string, Network>();
-  if (ingress) wanted.set(ingress.id, ingress);
-  for (const task of tx.tasksByNode(node.id))
-    if (isAlive(task) && stateOf(task) >= TaskState.ASSIGNED)
-      for (const network of overlayNetworks(task)) wanted.set(network.id, tx.get('network', network.id) ?? network);
-
+  if (ingress) wanted.add(ingress.id);
+  for (const task of tx.tasksByNode(node.id)) {
+    if (!isAlive(task) || stateOf(task) < TaskState.ASSIGNED) continue;
+    for (const { network } of task.networks) if (network && isOverlay(network)) wanted.add(network.id);
+  }
   const kept = node.attachments.filter(({ network }) => network && (wanted.has(network.id) || isAwaited(network.id)));
+  return attach(tx, node, kept, wanted, book);
+}
+
+/**
+ * Gives a node its load-balancer addresses on the overlay networks of a task that is to run there, beside those that it has.
+ * @returns the first network that has no address left.
+ */
+export function allocateNodeFor(
+  tx: WriteTransaction,
+  node: Node,
+  task: Task,
+  book: () => AddressBook,
+): Network | undefined {
+  return attach(tx, node, node.attachments, new Set(overlayNetworks(task).map(({ id }) => id)), book);
+}
+
+/** Of its attachments the node has those that are `kept`, and one on each of the networks. */
+function attach(
+  tx: WriteTransaction,
+  node: Node,
+  kept: readonly NetworkAttachment[],
+  networkIds: ReadonlySet<string>,
+  book: () => AddressBook,
+): Network | undefined {
   const added: NetworkAttachment[] = [];
   let full: Network | undefined;
-  for (const network of wanted.values()) {
-    if (isAttached(node, network.id)) continue;
+  for (const id of networkIds.difference(attachedNetworks(node))) {
+    const network = tx.get('network', id);
+    if (!network) continue;
     const address = book().takeIpv4(network, "node's load balancer");
     if (address) added.push(create(NetworkAttachmentSchema, { network, addresses: [address] }));
     else full ??= network;
   }
-  if (added.length > 0 || kept.length < node.attachments.length) {
-    const changed = clone(NodeSchema, node);
-    changed.attachments = [...kept, ...added];
-    tx.update('node', changed);
-  }
+  // The store copies what it is given: what does not change need not be copied before.
+  if (added.length > 0 || kept.length < node.attachments.length)
+    tx.update('node', { ...node, attachments: [...kept, ...added] });
   return full;
 }

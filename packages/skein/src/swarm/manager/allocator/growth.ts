@@ -4,6 +4,7 @@ import { type Network, NetworkSchema, type Node, NodeSchema } from '../../gen/ob
 import { type NetworkSpec, NetworkSpecSchema } from '../../gen/specs_pb.js';
 import { DriverSchema, type IPAMConfig, IPAMOptionsSchema } from '../../gen/types_pb.js';
 import type { WriteTransaction } from '../../store/index.ts';
+import { attachedNetworks } from './attachments.ts';
 import { allocateNetwork, isAddressOf, isOverlay, type NetworkAllocationOptions, networkName } from './networks.ts';
 import { vxlanIdsOption } from './vxlan.ts';
 
@@ -57,7 +58,7 @@ function canFollow({ description }: Node): boolean {
 }
 
 function tellNode(tx: WriteTransaction, stored: Node, network: Network): void {
-  if (!stored.attachments.some((attachment) => attachment.network?.id === network.id)) return;
+  if (!attachedNetworks(stored).has(network.id)) return;
   const node = clone(NodeSchema, stored);
   for (const attachment of node.attachments)
     if (attachment.network?.id === network.id) attachment.network = clone(NetworkSchema, network);
@@ -66,6 +67,6 @@ function tellNode(tx: WriteTransaction, stored: Node, network: Network): void {
 
 /** @returns whether a node knows the subnet of an address: one that was on the network before it grew may not. */
 export function knowsSubnet(node: Node, networkId: string, address: string): boolean {
-  const known = node.attachments.find(({ network }) => network?.id === networkId)?.network;
+  const known = attachedNetworks(node).get(networkId);
   return known === undefined || isAddressOf(known, address.split('/')[0] ?? '');
 }

@@ -6,7 +6,7 @@
  */
 export { AddressBook } from './addresses.ts';
 export { Allocator } from './allocator.ts';
-export { allocateNode, isAttached, overlayNetworks } from './attachments.ts';
+export { allocateNodeFor, attachedNetworks, overlayNetworks } from './attachments.ts';
 export { growingNetworksPlugin, growNetwork, knowsSubnet } from './growth.ts';
 export {
   allocateNetwork,

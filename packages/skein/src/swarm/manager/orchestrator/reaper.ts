@@ -21,9 +21,9 @@ export class TaskReaper implements LoopTask {
   }
 
   notice(events: readonly StoreEvent[]): boolean {
-    for (const { table, object } of events) {
+    for (const { table, action, object } of events) {
       if (table === 'task') this.#dirty.add((object as Task).serviceId);
-      else if (table === 'cluster' || table === 'node') this.#markAll();
+      else if (table === 'cluster' || (table === 'node' && action === 'delete')) this.#markAll();
     }
     return this.#dirty.size > 0;
   }

@@ -2,7 +2,7 @@ import type { Task } from '../../gen/objects_pb.js';
 import { NodeSpec_Availability } from '../../gen/specs_pb.js';
 import { type Mount, Mount_Type, NodeStatus_State, type Platform, type PluginDescription } from '../../gen/types_pb.js';
 import type { ReadTransaction } from '../../store/index.ts';
-import { type AddressBook, isAttached, knowsSubnet, overlayNetworks } from '../allocator/index.ts';
+import { type AddressBook, attachedNetworks, knowsSubnet, overlayNetworks } from '../allocator/index.ts';
 import { satisfiesPlacement } from '../tasks.ts';
 import { genericAmounts, hostPortsOf, type NodeLoad } from './node-load.ts';
 
@@ -51,7 +51,8 @@ export const filters: readonly Filter[] = [
     // may have grown since the task got its addresses.
     passes: (task, { node }, { tx, book }) =>
       overlayNetworks(task).every(
-        (network) => isAttached(node, network.id) || book().free(tx.get('network', network.id) ?? network) > 0,
+        (network) =>
+          attachedNetworks(node).has(network.id) || book().free(tx.get('network', network.id) ?? network) > 0,
       ),
     explain: (count) => `no address left for the load balancer of ${nodes(count)}`,
   },

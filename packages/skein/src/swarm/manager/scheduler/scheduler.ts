@@ -3,7 +3,7 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { type Task, TaskSchema } from '../../gen/objects_pb.js';
 import { TaskState } from '../../gen/types_pb.js';
 import type { StoreEvent, WriteTransaction } from '../../store/index.ts';
-import { AddressBook, allocateNode, type Quarantine } from '../allocator/index.ts';
+import { AddressBook, allocateNodeFor, type Quarantine } from '../allocator/index.ts';
 import type { LoopContext, LoopTask } from '../loop.ts';
 import { isAlive, isWanted, setStatus, stateOf } from '../tasks.ts';
 import { chooseNode } from './choose.ts';
@@ -67,7 +67,7 @@ export class Scheduler implements LoopTask {
       choice.load.add(changed);
       const node = tx.get('node', changed.nodeId);
       // Here addresses are only given; the allocator takes them back.
-      if (node) allocateNode(tx, node, () => true, context.book);
+      if (node) allocateNodeFor(tx, node, changed, context.book);
       choice.load.node = tx.get('node', changed.nodeId) ?? choice.load.node;
       assigned++;
     }
