@@ -70,7 +70,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   );
   // Containers that ended while no daemon was there have no sandbox any more: nothing is to be led to them.
   balancer.retainPorts(gatewayAddresses(overlay));
-  const attachments = new Attachments();
+  const attachments = new Attachments(logger.child({ room: 'executor' }));
   const diagnosis = new DaemonDiagnosis();
   const labels = Object.fromEntries(options.labels.map(splitLabel));
   const swarm = parts.use(

@@ -1,4 +1,4 @@
-import { errorText, RpcError, SkeinError } from '../common/index.ts';
+import { errorText, type Logger, RpcError, SkeinError } from '../common/index.ts';
 import type { OverlayNetwork } from '../overlay/types.ts';
 import type { ContainerFacts, TaskController, TaskLogEntry } from '../swarm/agent/types.ts';
 import type { Task } from '../swarm/gen/objects_pb.js';
@@ -35,14 +35,20 @@ export interface AttachmentSource {
  * attachment task that holds it.
  */
 export class Attachments {
+  readonly #logger: Logger;
   /** Attachments that were assigned, by task ID. BOUNDED by the assignments of this node. */
   readonly #assigned = new Map<string, Attachment>();
   /** Those that a container waits for. BOUNDED by the calls under way. */
   readonly #awaited = new Map<string, (attachment: Attachment) => void>();
 
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
   /**
    * Asks for a place and waits until it is assigned.
-   * @throws RpcError of the manager; SkeinError DeadlineExceeded when no address came, and nothing is left then.
+   * @throws RpcError of the manager; SkeinError DeadlineExceeded when no address came. Nothing is left then; what cannot
+   * be given back is logged.
    */
   async attach(
     source: AttachmentSource,
@@ -54,7 +60,10 @@ export class Attachments {
     try {
       return await this.#assignment(id, request.target);
     } catch (error) {
-      await source.detachNetwork(id).catch(() => undefined);
+      await source.detachNetwork(id).catch((cause: unknown) => {
+        const left = { attachment: id, network: request.target, error: errorText(cause) };
+        this.#logger.warn(left, 'an attachment that came to nothing is left at the manager');
+      });
       throw error;
     }
   }
