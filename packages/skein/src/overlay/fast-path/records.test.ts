@@ -33,3 +33,22 @@ test('an owner writes what is missing or wrong, all anew when asked, and leaves 
   entries.reconcile([]);
   assert.deepEqual(has(), ['10.0.0.9>192.0.2.9']);
 });
+
+test('what a full map took of several entries is taken back with the rest', () => {
+  using map = BpfMap.create({ name: 'full', type: 'hash', keySize: 4, valueSize: 4, maximumEntries: 2, flags: 0 });
+  const entries = new OwnedEntries<{ address: string; vtep: string }>(map, ({ address, vtep }) => [
+    ipKey(address),
+    ipKey(vtep),
+  ]);
+  const items = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((address) => ({ address, vtep: '192.0.2.5' }));
+  assert.throws(() => entries.reconcile(items), { code: 'E2BIG' });
+  entries.reconcile([]);
+  assert.deepEqual(map.entries(), []);
+  assert.throws(() => entries.reconcile(items), { code: 'E2BIG' });
+  entries.change(['10.0.0.1', '10.0.0.2'], []);
+  entries.change(['10.0.0.3'], items.slice(2));
+  assert.deepEqual(
+    map.entries().map(([key]) => formatAddress(key)),
+    ['10.0.0.3'],
+  );
+});

@@ -84,8 +84,8 @@ export const sandboxValue = (gate: number, mtu: number): Buffer => new Bytes().u
 export class OwnedEntries<Item extends { readonly address: string }> {
   readonly #map: BpfMap;
   readonly #encode: (item: Item) => BpfEntry;
-  /** By address: what the item says, and its key. BOUNDED by the map. */
-  readonly #written = new Map<string, { readonly text: string; readonly key: Uint8Array }>();
+  /** By address: what the item says, undefined while that is not certain, and its key. BOUNDED by the items. */
+  readonly #written = new Map<string, { readonly text: string | undefined; readonly key: Uint8Array }>();
 
   constructor(map: BpfMap, encode: (item: Item) => BpfEntry) {
     this.#map = map;
@@ -107,12 +107,14 @@ export class OwnedEntries<Item extends { readonly address: string }> {
     const wanted = new Map(items.map((item) => [item.address, { item, text: Object.values(item).join(' ') }]));
     for (const address of addresses) {
       const known = this.#written.get(address);
-      if (known === undefined || wanted.get(address)?.text === known.text) continue;
+      if (known === undefined || (known.text !== undefined && known.text === wanted.get(address)?.text)) continue;
       this.#map.delete(known.key);
       this.#written.delete(address);
     }
     const missing = [...wanted].filter(([address]) => isAnew || !this.#written.has(address));
     const entries = missing.map(([address, { item, text }]) => ({ address, text, entry: this.#encode(item) }));
+    // A map that is full takes the first of them only.
+    for (const { address, entry } of entries) this.#written.set(address, { text: undefined, key: entry[0] });
     this.#map.setAll(entries.map(({ entry }) => entry));
     for (const { address, text, entry } of entries) this.#written.set(address, { text, key: entry[0] });
   }
