@@ -17,6 +17,8 @@ import {
   udpSocketIn,
 } from '@skein/netlink';
 import pino from 'pino';
+import { TestNamespaces } from '../../../../netlink/src/testing.ts';
+import { silentLogger } from '../../common/index.ts';
 import { macOfAddress, networkNamespaceName } from '../names.ts';
 import { reaches, show, steadyFlow, type TestHost, TestUnderlay, testNetwork, testSandbox } from '../testing.ts';
 import type { OverlayNetwork, SandboxState } from '../types.ts';
@@ -550,4 +552,20 @@ test('a daemon with the fast path off that may not ask for programs says so once
   fastPath.reconcile(namespace, { networkId: 'net', mtu: 1450, vtep, dataPathPort: 4789, endpoints: [], peers: [] });
   assert.equal(lines.length, 1, lines.join(''));
   assert.match(lines[0] ?? '', /BPF_PROG_QUERY: EPERM.*cannot see whether an earlier daemon left a fast path/);
+});
+
+test('what an earlier daemon left is taken away although that failed at first', () => {
+  using namespaces = new TestNamespaces('retried');
+  const namespace = namespaces.create('sandbox');
+  using route = RouteSocket.open(namespace);
+  route.links.create({ kind: 'veth', name: 'port', peer: { name: 'peer' } });
+  let tries = 0;
+  const failingOnce = (): void => {
+    tries += 1;
+    if (tries === 1) throw new SystemError('BPF_PROG_QUERY', 12);
+  };
+  using fastPath = new NoFastPath(namespace, silentLogger(), failingOnce);
+  const plan = { networkId: 'net', mtu: 1450, vtep: '192.0.2.1', dataPathPort: 4789, endpoints: [], peers: [] };
+  for (let times = 0; times < 3; times++) fastPath.reconcile(namespace, plan);
+  assert.equal(tries, 3, 'once in vain, then both ends of the pair, and no more');
 });

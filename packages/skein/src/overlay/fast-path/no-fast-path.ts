@@ -25,8 +25,10 @@ export class NoFastPath implements FastPath {
 
   reconcile(sandbox: NetworkNamespace, plan: NetworkPlan): void {
     if (this.#cleared.has(plan.networkId)) return;
-    this.#try(() => this.#clear(sandbox, plan));
-    this.#cleared.add(plan.networkId);
+    this.#try(() => {
+      this.#clear(sandbox, plan);
+      this.#cleared.add(plan.networkId);
+    });
   }
 
   largestSegment(): number {
