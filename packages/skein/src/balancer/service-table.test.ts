@@ -27,6 +27,19 @@ test('a virtual IP that lost its last task is refused for a while, unless its ad
   assert.deepEqual([...table.virtualServices(network)], []);
 });
 
+test('a virtual IP whose last task was lost, and whose address another service has by now, is refused for a while, too', () => {
+  const table = new ServiceTable();
+  table.set(network, 'a', record('10.0.0.5'), 0);
+  table.lose(network, 'a', 60_000, 1);
+  table.set(network, 'b', record('10.0.0.5', { virtualIp: '10.0.0.3' }), 2);
+  table.setPeer(network, 'b', '10.0.0.5');
+  const services = [...table.virtualServices(network)].sort();
+  assert.deepEqual(services, [
+    ['10.0.0.2', []],
+    ['10.0.0.3', ['10.0.0.5']],
+  ]);
+});
+
 test('what an earlier daemon said of a task goes with the task, whenever it is taken over', () => {
   for (const order of ['before', 'after', 'instead'] as const) {
     const table = new ServiceTable();

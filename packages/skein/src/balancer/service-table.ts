@@ -189,8 +189,9 @@ export class ServiceTable {
     const network = this.#network(networkId);
     const before = network.rows.get(endpointId);
     setRow(network, endpointId, row);
-    supersede(network, row.record.address);
+    const superseded = supersede(network, row.record.address);
     network.retired.delete(row.record.virtualIp);
+    for (const each of superseded) retire(network, each, now);
     if (before !== undefined && before.record.virtualIp !== row.record.virtualIp) retire(network, before, now);
   }
 
@@ -242,12 +243,14 @@ function servicesOf(
   return new Map([...present].map(choose));
 }
 
-/** What a lost owner said of an address counts no more once somebody else says something of it. */
-function supersede(network: NetworkRows, address: string): void {
+/** What a lost owner said of an address counts no more once somebody else says something of it. @returns such rows. */
+function supersede(network: NetworkRows, address: string): Row[] {
   const lost = lostRows(network).filter(([, { record }]) => record.address === address);
-  if (lost.length === 0) return;
+  if (lost.length === 0) return [];
   const isTaken = [...network.rows.values()].some((row) => row.record.address === address && isTold(row));
-  if (isTaken) for (const [endpointId] of lost) removeRow(network, endpointId);
+  if (!isTaken) return [];
+  for (const [endpointId] of lost) removeRow(network, endpointId);
+  return lost.map(([, row]) => row);
 }
 
 function setRow({ rows, lost }: NetworkRows, endpointId: string, row: Row): void {
