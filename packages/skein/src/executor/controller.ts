@@ -72,25 +72,23 @@ export class ContainerController implements TaskController {
     checkBindSources(spec, this.#template());
     if (!this.#exists()) await this.#pull(spec, signal);
     signal.throwIfAborted();
-    const sandbox = TaskNetwork.usesHost(this.#task) ? undefined : await this.#attachNew(signal);
-    if (this.#exists()) return;
-    try {
-      await this.#create(spec, sandbox);
-    } catch (error) {
-      await this.#context.network.release(this.containerId);
-      throw error;
-    }
+    await this.#orRelease(signal, async () => {
+      const sandbox = TaskNetwork.usesHost(this.#task) ? undefined : await this.#attachNew(signal);
+      if (!this.#exists()) await this.#create(spec, sandbox);
+    });
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    if (!TaskNetwork.usesHost(this.#task)) {
-      await this.#attachNew(signal);
-      await this.#context.network.openPorts(this.#task, this.containerId);
-    }
-    const { State } = await this.#context.runtime.inspect(this.containerId);
-    if (!State.Running) await this.#context.runtime.start(this.containerId).catch(throwStartFailure);
-    await this.#untilHealthy(signal);
-    this.#publish();
+    await this.#orRelease(signal, async () => {
+      if (!TaskNetwork.usesHost(this.#task)) {
+        await this.#attachNew(signal);
+        await this.#context.network.openPorts(this.#task, this.containerId);
+      }
+      const { State } = await this.#context.runtime.inspect(this.containerId);
+      if (!State.Running) await this.#context.runtime.start(this.containerId).catch(throwStartFailure);
+      await this.#untilHealthy(signal);
+      this.#publish();
+    });
   }
 
   async wait(signal: AbortSignal): Promise<void> {
@@ -167,6 +165,26 @@ export class ContainerController implements TaskController {
     } catch (error) {
       if (error instanceof SkeinError && error.code === 'NotFound') return false;
       throw error;
+    }
+  }
+
+  /** A step that fails is the task's last: no other one takes its network away before others have its addresses. */
+  async #orRelease(signal: AbortSignal, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      // What was interrupted is tried again, or followed by `shutdown`.
+      if (!signal.aborted) await this.#releaseOfFailed();
+      throw error;
+    }
+  }
+
+  async #releaseOfFailed(): Promise<void> {
+    try {
+      await this.#context.network.release(this.containerId);
+    } catch (error) {
+      const what = 'the network of a failed task stays until the task is removed';
+      this.#context.logger.error({ err: error, task: this.#task.id }, what);
     }
   }
 

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { create } from '@bufbuild/protobuf';
+import type { LoadBalancer } from '../balancer/types.ts';
+import { SkeinError, silentLogger } from '../common/index.ts';
+import type { ContainerInspect, ContainerRuntime } from '../container/types.ts';
+import type { Discovery } from '../discovery/types.ts';
+import type { OverlayDriver, SandboxState } from '../overlay/types.ts';
+import type { Dependencies } from '../swarm/agent/types.ts';
+import { TaskSchema } from '../swarm/gen/objects_pb.js';
+import { ContainerController } from './controller.ts';
+import { TaskNetwork } from './task-network.ts';
+import { TaskPulls } from './task-pulls.ts';
+
+/** What of a host the test is about. */
+const partOf = <T>(part: Partial<T>): T => part as T;
+const never = new AbortController().signal;
+const failure = (why: string) => async (): Promise<never> => {
+  throw new SkeinError('Internal', why);
+};
+
+/** A task on a host where what `broken` names fails. */
+function scene(broken: { runtime?: Partial<ContainerRuntime>; discovery?: Partial<Discovery> }) {
+  const sandboxes = new Map<string, SandboxState>();
+  const created = new Set<string>();
+  const overlay = partOf<OverlayDriver>({
+    hasIpv6: () => false,
+    sandbox: (id) => sandboxes.get(id),
+    sandboxes: () => [...sandboxes.values()],
+    createSandbox: async ({ containerId, containerName }) => {
+      const names = { containerId, containerName, sandboxId: 'sandbox', networkNamespace: '/run/netns' };
+      const sandbox = { ...names, endpoints: [], gateway: undefined };
+      sandboxes.set(containerId, sandbox);
+      return sandbox;
+    },
+    removeSandbox: async (id) => void sandboxes.delete(id),
+  });
+  const nothing = async (): Promise<void> => undefined;
+  const discovery = partOf<Discovery>({ attach: nothing, detach: nothing, ...broken.discovery });
+  const balancer = partOf<LoadBalancer>({
+    attach: () => undefined,
+    detach: () => undefined,
+    closePorts: () => undefined,
+    retainPorts: () => undefined,
+    returnsToEntrance: () => false,
+  });
+  const images = { pull: async function* () {} };
+  const runtime = partOf<ContainerRuntime>({
+    find: (id) => {
+      if (created.has(id)) return id;
+      throw new SkeinError('NotFound', `No such container: ${id}`);
+    },
+    create: async ({ id }) => void created.add(id),
+    inspect: async () => ({ State: { Running: false, ExitCode: 0 } }) as ContainerInspect,
+    ...broken.runtime,
+  });
+  const value = { image: 'busybox' };
+  const task = create(TaskSchema, { id: 'task', spec: { runtime: { case: 'container', value } } });
+  const controller = new ContainerController(task, partOf<Dependencies>({}), {
+    runtime,
+    pulls: new TaskPulls(images),
+    network: new TaskNetwork(overlay, discovery, balancer),
+    hostResolver: () => ({ nameservers: [], search: [], options: [] }),
+    node: () => ({ id: 'node', description: undefined }),
+    logger: silentLogger(),
+    joined: nothing,
+  });
+  return { controller, sandboxes };
+}
+
+test('a task that cannot be prepared leaves no sandbox: its addresses are given to others', async () => {
+  const { controller, sandboxes } = scene({ discovery: { attach: failure('no name server there') } });
+  await assert.rejects(controller.prepare(never), /no name server there/);
+  assert.equal(sandboxes.size, 0);
+});
+
+test('a task whose container does not start leaves no sandbox', async () => {
+  const { controller, sandboxes } = scene({ runtime: { start: failure('no such file') } });
+  await controller.prepare(never);
+  assert.equal(sandboxes.size, 1);
+  await assert.rejects(controller.start(never), /starting container failed: no such file/);
+  assert.equal(sandboxes.size, 0);
+});
+
+test('a start that was interrupted, and is tried again, keeps the sandbox', async () => {
+  const ending = new AbortController();
+  const start = async (): Promise<never> => {
+    ending.abort();
+    throw new SkeinError('Canceled', 'the daemon ends');
+  };
+  const { controller, sandboxes } = scene({ runtime: { start } });
+  await controller.prepare(never);
+  await assert.rejects(controller.start(ending.signal));
+  assert.equal(sandboxes.size, 1);
+});
+
+test('why a task failed is told, not why its sandbox could not be removed', async () => {
+  const detach = failure('the name server does not end');
+  const { controller } = scene({ runtime: { start: failure('no such file') }, discovery: { detach } });
+  await controller.prepare(never);
+  await assert.rejects(controller.start(never), /starting container failed: no such file/);
+});
