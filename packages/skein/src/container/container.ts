@@ -3,27 +3,22 @@
  * puts right what such a crash left.
  */
 
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConnectError } from '@connectrpc/connect';
 import { SkeinError } from '../common/index.ts';
-import { fromContainerd, isNotFound, snapshotter, unlessNotFound } from './containerd/client.ts';
-import { ownShim, type Shim } from './containerd/shim-groups.ts';
+import { fromContainerd, isNotFound, unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
-import { Status, type Process as TaskProcess } from './gen/task_types_pb.js';
+import { Entering } from './entering.ts';
+import { Status } from './gen/task_types_pb.js';
 import { HealthMonitor } from './health.ts';
-import { isThrottled, resourcesOf } from './oci/spec.ts';
-import { writeEtcFiles, writeSpec } from './prepare.ts';
+import { resourcesOf } from './oci/spec.ts';
+import { writeEtcFiles } from './prepare.ts';
 import { deleteTask, type Exit, waitForExit } from './process/exit.ts';
-import { type FifoPaths, initPipes, makeFifos, openFifos, presentFifos } from './process/fifos.ts';
 import { Lock } from './process/lock.ts';
-import { LogFile, logLimits } from './process/log-file.ts';
-import { type AttachedClient, ProcessOutput } from './process/output.ts';
 import { signalNumber } from './signals.ts';
 import { startFailure } from './start-error.ts';
 import type { ContainerRecord } from './state.ts';
+import { ContainerStreams } from './streams.ts';
+import { createTask, findTask } from './task.ts';
 import { formatTime, nowText } from './time.ts';
 import type {
   ContainerState,
@@ -40,17 +35,8 @@ import { Waiters } from './waiters.ts';
 const defaultStopTimeout = 10;
 /** How long after SIGKILL a process may take to end, in milliseconds. */
 const killTimeoutMs = 10_000;
-/** How long output may still come after the process has ended, in milliseconds. */
-const outputTimeoutMs = 2_000;
-/** Before a shim that is busy is asked again, in milliseconds. */
-const findIntervalMs = 200;
-/** How long containerd may take to remove a task whose caller is gone: twice its time-out for a shim, and runc's time. */
-const leftoversMs = 12_000;
-/** Of containerd 1.6 when the task's bundle is still there. */
-const leftoverText = /failed to start shim: mkdir .*: file exists/;
-/** How long a process may take to be put into the container before a pause is refused, in milliseconds. */
-const enterTimeoutMs = 10_000;
-const maximumEarlyClients = 100;
+/** How long an exit may take to be heard of after the process could not be signalled, in milliseconds. */
+const exitTimeoutMs = 2_000;
 const resourcesType = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
 const never = new AbortController().signal;
 
@@ -66,14 +52,9 @@ export class Container {
   readonly #probe: Probe;
   readonly #lock = new Lock();
   readonly #waiters = new Waiters();
-  readonly #log: LogFile;
-  #output: ProcessOutput | undefined;
-  /** Attached before the start. BOUNDED by `maximumEarlyClients`. */
-  readonly #early: AttachedClient[] = [];
+  readonly #streams: ContainerStreams;
+  readonly #entering: Entering;
   #health: HealthMonitor | undefined;
-  /** Processes on their way into the container. */
-  readonly #entering = new Set<Promise<unknown>>();
-  #freezing = false;
   #removed = false;
   /** Settles when the end of the present run has been recorded. */
   #ended: Promise<void> = Promise.resolve();
@@ -82,7 +63,8 @@ export class Container {
     this.record = record;
     this.#context = context;
     this.#probe = probe;
-    this.#log = new LogFile(this.logPath, logLimits(record.hostConfig.LogConfig));
+    this.#streams = new ContainerStreams(record, context);
+    this.#entering = new Entering(record.id);
   }
 
   get id(): string {
@@ -94,16 +76,7 @@ export class Container {
   }
 
   get logPath(): string {
-    return join(this.#context.store.directoryOf(this.record.id), `${this.record.id}-json.log`);
-  }
-
-  get #fifoDirectory(): string {
-    return join(this.#context.runDirectory, this.record.id, initPipes);
-  }
-
-  get #wantedPipes(): { stdin: boolean; stdout: boolean; stderr: boolean } {
-    const { Tty, OpenStdin } = this.record.config;
-    return { stdin: OpenStdin, stdout: true, stderr: !Tty };
+    return this.#streams.logPath;
   }
 
   /** @throws SkeinError Conflict `Container X is not running`. */
@@ -141,28 +114,20 @@ export class Container {
   async #start(): Promise<void> {
     const { containerd } = this.#context;
     await deleteTask(this.#context, this.id);
-    let output: ProcessOutput | undefined;
     try {
-      const fifos = await makeFifos(this.#fifoDirectory, this.#wantedPipes);
-      output = await this.#connect(fifos);
-      const clients = this.#early.splice(0);
-      for (const client of clients) output.connect(client);
-      await this.#createTask(fifos);
+      const fifos = await this.#streams.open();
+      await createTask(this.#context, this.record, fifos, () => this.#save());
       const exit = waitForExit(containerd, { containerId: this.id, execId: '' }, this.#context.closed);
       exit.catch(() => undefined);
       const { pid } = await containerd.tasks.start({ containerId: this.id });
-      await this.#running(pid, nowText(), output, exit);
-      // Input that ends before the shim has opened the pipe would be lost, and its end as well.
-      for (const client of clients) output.connectInput(client, { endsInput: this.#endsInput });
+      await this.#running(pid, nowText(), exit);
+      this.#streams.started();
       this.publish('start');
     } catch (error) {
       // The start's own error is what the user gets; what is left is taken away by the next start or removal.
       const leave = (cause: unknown): void =>
         this.#context.logger.warn({ err: cause, id: this.id }, 'a failed start left something');
-      // A shim that was left in the middle finds no pipe to wait at, with all of its containers.
-      await rm(this.#fifoDirectory, { recursive: true, force: true }).catch(leave);
-      output?.close();
-      this.#endEarlyClients();
+      await this.#streams.abandon().catch(leave);
       await unlessNotFound(
         containerd.tasks.kill({ containerId: this.id, signal: signalNumber('KILL'), all: true }),
       ).catch(leave);
@@ -174,66 +139,13 @@ export class Container {
     }
   }
 
-  /** Makes the task, in a shim that others may share. */
-  async #createTask(fifos: FifoPaths): Promise<void> {
-    const { containerd, shims, closed } = this.#context;
-    const create = async (shim: Shim): Promise<void> => {
-      this.record.shim = shim.leader;
-      this.record.starting = true;
-      await this.#save();
-      await writeSpec(this.#context, this.record, shim);
-      const { mounts: rootfs } = await containerd.snapshots.mounts({ snapshotter, key: this.id });
-      const request = { containerId: this.id, rootfs, terminal: this.record.config.Tty, ...fifos };
-      await this.#afterLeftovers(() => containerd.tasks.create(request));
-    };
-    if (this.#mayHoldItsShim()) await create(ownShim(this.id));
-    else await shims.join(this.id, create, closed);
-  }
-
-  /**
-   * While a shim creates a container, or a process enters one, it does nothing else: that is slow where the container is
-   * throttled, and may last for ever where a directory is mounted whose server is dead.
-   */
-  #mayHoldItsShim(): boolean {
-    const { hostConfig, mountPoints } = this.record;
-    return isThrottled(hostConfig) || mountPoints.some(({ Type }) => Type !== 'tmpfs');
-  }
-
-  /** For a while after a daemon's end in the middle of a start, containerd is busy with taking away what came of it. */
-  async #afterLeftovers<T>(create: () => Promise<T>): Promise<T> {
-    const deadline = Date.now() + leftoversMs;
-    for (;;) {
-      try {
-        return await create();
-      } catch (error) {
-        const isLeft = error instanceof ConnectError && leftoverText.test(error.rawMessage);
-        if (!isLeft || Date.now() > deadline) throw error;
-        await sleep(findIntervalMs, undefined, { signal: this.#context.closed });
-      }
-    }
-  }
-
-  async #connect(fifos: FifoPaths): Promise<ProcessOutput> {
-    this.#log.begin();
-    const keepsLog = this.record.hostConfig.LogConfig.Type !== 'none';
-    const { containerd, logger } = this.#context;
-    return new ProcessOutput(await openFifos(fifos), keepsLog ? this.#log : undefined, {
-      logger,
-      closeInput: async () => {
-        if (this.state.Running) await unlessNotFound(containerd.tasks.closeIO({ containerId: this.id, stdin: true }));
-      },
-    });
-  }
-
   /** @param health of this run, as it was known before: a daemon that comes back does not make a container unhealthy. */
   async #running(
     pid: number,
     startedAt: string,
-    output: ProcessOutput,
     exit: Promise<Exit>,
     health?: ContainerState['Health'],
   ): Promise<void> {
-    this.#output = output;
     this.#ended = this.#recordExit(exit).catch((error: unknown) => {
       if (!this.#context.closed.aborted)
         this.#context.logger.error({ err: error, id: this.id }, 'an exit was not recorded');
@@ -256,18 +168,10 @@ export class Container {
     });
   }
 
-  /** All that was read is in the log; who does not take it in time is not waited for. */
-  async #outputEnds(): Promise<void> {
-    await Promise.race([this.#output?.ended, sleep(outputTimeoutMs, undefined, { ref: false })]);
-  }
-
   async #recordExit(waiting: Promise<Exit>): Promise<void> {
     const exit = await waiting;
     this.#health?.stop();
-    await this.#outputEnds();
-    this.#output?.close();
-    this.#output = undefined;
-    await this.#log.finish();
+    await this.#streams.finish();
     await deleteTask(this.#context, this.id).catch((error: unknown) => {
       this.#context.logger.warn({ err: error, id: this.id }, 'a task was not deleted; it will be with the next start');
     });
@@ -290,7 +194,7 @@ export class Container {
    */
   async adopt(deadline: number): Promise<void> {
     const { containerd, closed } = this.#context;
-    const process = await this.#findTask(deadline);
+    const process = await findTask(this.#context, this.record, deadline);
     if (!process) {
       if (this.state.Running)
         await this.#recordExit(Promise.resolve({ exitCode: 255, exitedAt: BigInt(Date.now()) * 1_000_000n }));
@@ -307,22 +211,11 @@ export class Container {
     }
     const answers = process.status !== Status.UNKNOWN;
     const pid = answers ? process.pid : this.state.Pid;
-    const output = await this.#connect(answers ? process : presentFifos(this.#fifoDirectory));
+    await this.#streams.reopen(answers ? process : undefined);
     const isKnown = this.state.Running && this.state.Pid === pid;
     const startedAt = this.state.Running ? this.state.StartedAt : nowText();
-    await this.#running(pid, startedAt, output, exit, isKnown ? this.state.Health : undefined);
+    await this.#running(pid, startedAt, exit, isKnown ? this.state.Health : undefined);
     if (process.status === Status.PAUSED) await this.#save({ Status: 'paused', Paused: true });
-  }
-
-  /** @returns undefined when there is none; of status UNKNOWN when its shim does not answer and the container ran. */
-  async #findTask(deadline: number): Promise<TaskProcess | undefined> {
-    const { containerd, closed } = this.#context;
-    for (;;) {
-      const task = await unlessNotFound(containerd.tasks.get({ containerId: this.id }));
-      if (task?.process?.status !== Status.UNKNOWN) return task?.process;
-      if (Date.now() >= deadline) return this.state.Running ? task.process : undefined;
-      await sleep(findIntervalMs, undefined, { signal: closed });
-    }
   }
 
   async stop(options: { timeout?: number; signal?: string } = {}): Promise<void> {
@@ -371,7 +264,7 @@ export class Container {
       await this.#context.containerd.tasks.kill({ containerId: this.id, signal });
     } catch (error) {
       // The process has finished by itself and its exit is on its way, or its shim is just going ("ttrpc: closed").
-      if (!isNotFound(error) && !(await this.#endsWithin(outputTimeoutMs))) throw fromContainerd(error);
+      if (!isNotFound(error) && !(await this.#endsWithin(exitTimeoutMs))) throw fromContainerd(error);
     }
     this.publish('kill', { signal: String(signal) });
   }
@@ -410,39 +303,15 @@ export class Container {
     });
   }
 
-  /**
-   * Puts a further process into the container. One that is frozen on its way in holds the shim for ever, so neither happens
-   * while the other does. @throws SkeinError Conflict of a paused container.
-   */
-  async enter<T>(action: () => Promise<T>): Promise<T> {
-    if (this.state.Paused || this.#freezing) {
-      throw new SkeinError('Conflict', `Container ${this.id} is paused, unpause the container before exec`);
-    }
-    const entering = action();
-    this.#entering.add(entering);
-    try {
-      return await entering;
-    } finally {
-      this.#entering.delete(entering);
-    }
-  }
-
-  async #freeze(): Promise<void> {
-    this.#freezing = true;
-    try {
-      const entered = Promise.allSettled(this.#entering).then(() => true);
-      if (!(await Promise.race([entered, sleep(enterTimeoutMs, false, { ref: false })]))) {
-        throw new SkeinError('Unavailable', `Container ${this.id} has a process that is still being started`);
-      }
-      await this.#context.containerd.tasks.pause({ containerId: this.id });
-    } finally {
-      this.#freezing = false;
-    }
+  /** Puts a further process into the container. @throws SkeinError Conflict of a paused container. */
+  enter<T>(action: () => Promise<T>): Promise<T> {
+    return this.#entering.enter(this.state.Paused, action);
   }
 
   async #setPaused(paused: boolean): Promise<void> {
     try {
-      await (paused ? this.#freeze() : this.#context.containerd.tasks.resume({ containerId: this.id }));
+      const [{ tasks }, task] = [this.#context.containerd, { containerId: this.id }];
+      await (paused ? this.#entering.freeze(() => tasks.pause(task)) : tasks.resume(task));
     } catch (error) {
       if (this.state.Running) throw fromContainerd(error);
     }
@@ -514,12 +383,12 @@ export class Container {
         await this.#mustEnd();
       }
       await this.#ended;
-      await this.#log[Symbol.asyncDispose]();
+      await this.#streams.closeLog();
       this.record.phase = 'removing';
       await this.#save({ Status: 'removing' });
       await release();
       this.#removed = true;
-      this.#endEarlyClients();
+      this.#streams.endEarlyClients();
       this.publish('destroy');
       this.#waiters.removed(this.state.ExitCode);
     });
@@ -539,47 +408,12 @@ export class Container {
   }
 
   logs(options: LogOptions): AsyncIterable<LogEntry> {
-    if (this.record.hostConfig.LogConfig.Type === 'none') {
-      throw new SkeinError('Unimplemented', 'configured logging driver does not support reading');
-    }
-    const signals = [this.#context.closed, ...(options.signal ? [options.signal] : [])];
-    return this.#log.read({ ...options, signal: AbortSignal.any(signals) });
+    return this.#streams.logs(options);
   }
 
   /** Of a container that does not run: the streams of its next run, as `docker start --attach` wants them. */
   attach(options: { stdin: boolean }): ProcessStreams {
-    const { OpenStdin, Tty } = this.record.config;
-    const client: AttachedClient = {
-      stdin: options.stdin && OpenStdin ? new PassThrough() : undefined,
-      stdout: new PassThrough(),
-      stderr: Tty ? undefined : new PassThrough(),
-    };
-    if (this.#output) {
-      this.#output.connect(client);
-      this.#output.connectInput(client, { endsInput: this.#endsInput });
-      return client;
-    }
-    if (this.#early.length >= maximumEarlyClients) {
-      throw new SkeinError(
-        'ResourceExhausted',
-        `Container ${this.id} has ${maximumEarlyClients} clients that wait for its start`,
-      );
-    }
-    this.#early.push(client);
-    return client;
-  }
-
-  /** Who hangs up a terminal leaves its process running, as with dockerd (moby container/stream/attach.go). */
-  get #endsInput(): boolean {
-    const { StdinOnce = true, Tty } = this.record.config;
-    return StdinOnce && !Tty;
-  }
-
-  #endEarlyClients(): void {
-    for (const client of this.#early.splice(0)) {
-      client.stdout.end();
-      client.stderr?.end();
-    }
+    return this.#streams.attach(options);
   }
 
   async resize(size: TerminalSize): Promise<void> {
@@ -599,10 +433,8 @@ export class Container {
   /** Lets go of pipes and timers; the container runs on. */
   async release(): Promise<void> {
     this.#health?.stop();
-    this.#output?.close();
-    await this.#outputEnds();
-    this.#endEarlyClients();
+    await this.#streams.release();
     await this.#ended;
-    await this.#log[Symbol.asyncDispose]();
+    await this.#streams.closeLog();
   }
 }

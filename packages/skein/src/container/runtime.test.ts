@@ -427,6 +427,18 @@ describe('container runtime', { timeout: 120_000 }, () => {
     assert.equal(await textOf(removed.stdout), '');
   });
 
+  test('who attaches while the container is being started is attached to this run', async () => {
+    const id = await create(['sh', '-c', 'read line; echo "got $line"'], { config: { OpenStdin: true } });
+    const starting = runtime.start(id);
+    const pipe = join(directory, 'run', id, 'init', 'stdout');
+    while (!existsSync(pipe)) await sleep(1);
+    await sleep(5);
+    const streams = await runtime.attach(id, { stdin: true });
+    await starting;
+    streams.stdin?.end('words\n');
+    assert.equal(await Promise.race([textOf(streams.stdout), sleep(5000, 'nothing came')]), 'got words\n');
+  });
+
   test('tells a kill for want of memory', async () => {
     const id = await create(['sh', '-c', 'tail /dev/zero'], {
       host: { Memory: 16 * 1024 * 1024, MemorySwap: 16 * 1024 * 1024 },
