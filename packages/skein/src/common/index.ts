@@ -5,4 +5,5 @@ export { type EngineEvent, EventBus } from './events.ts';
 export { newHexId, newObjectId, objectIdLength } from './identifiers.ts';
 export { KeyedQueue } from './keyed-queue.ts';
 export { createLogger, type Logger, silentLogger } from './logger.ts';
+export { madeUpName } from './made-up-names.ts';
 export { uniqueLocalSubnets } from './unique-local.ts';

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { createLoadBalancer, type LoadBalancer } from '../balancer/index.ts';
+import { createLoadBalancer, type HostPort, type LoadBalancer } from '../balancer/index.ts';
 import { createLogger, EventBus, type Logger } from '../common/index.ts';
 import {
   type ContainerInspect,
@@ -19,7 +19,7 @@ import {
   gatewayAddresses,
   ingressSandboxId,
 } from '../executor/index.ts';
-import { openLocalContainers } from '../local/index.ts';
+import { openLocalContainers, type PublishedPort } from '../local/index.ts';
 import { createOverlayDriver, type OverlayDriver } from '../overlay/index.ts';
 import { type HostExecutorFactory, openSwarmNode } from '../swarm/node/index.ts';
 import { listenAddresses } from './listen.ts';
@@ -117,6 +117,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       runtime,
       networking: overlay,
       local,
+      taskPorts: (containerId) => balancer.ports(containerId).map(onAllAddresses),
       swarm,
       events,
       logger: logger.child({ room: 'engine' }),
@@ -219,6 +220,11 @@ function executorFactory(parts: ExecutorParts): HostExecutorFactory {
       [Symbol.asyncDispose]: () => executor[Symbol.asyncDispose](),
     };
   };
+}
+
+/** A task's ports lead from all addresses of the host. */
+function onAllAddresses({ protocol, targetPort, publishedPort }: HostPort): PublishedPort {
+  return { protocol, containerPort: targetPort, hostAddress: '0.0.0.0', hostPort: publishedPort };
 }
 
 /** The host's resolver settings, read anew for each container as they may change. */

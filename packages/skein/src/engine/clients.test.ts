@@ -82,6 +82,53 @@ describe('the docker CLI', { skip: !hasDockerCli && 'no docker CLI here' }, () =
     );
   });
 
+  it('makes up a name for a service that was given none', async () => {
+    const id = (await works('service', 'create', '--detach', '--no-resolve-image', 'ubuntu')).stdout.trim();
+    const name = (await works('service', 'inspect', '--format', '{{.Spec.Name}}', id)).stdout.trim();
+    assert.match(name, /^[a-z]+_[a-z]+\d*$/);
+    await works('service', 'rm', name);
+  });
+
+  it('shows the ports of mode host, and those that are only exposed', async () => {
+    const container = engine.runtime.containers.get(containerId);
+    if (container === undefined) assert.fail('no container');
+    container.Config.ExposedPorts = { '80/tcp': {}, '53/udp': {} };
+    const port = { protocol: 'tcp', containerPort: 80, hostAddress: '0.0.0.0', hostPort: 9090 } as const;
+    engine.taskPorts.set(containerId, [port]);
+    assert.equal((await works('ps', '--format', '{{.Ports}}')).stdout, '53/udp, 0.0.0.0:9090->80/tcp\n');
+    assert.equal((await works('port', '17f5')).stdout, '80/tcp -> 0.0.0.0:9090\n');
+    assert.equal(
+      (await works('inspect', '--format', '{{json .NetworkSettings.Ports}}', '17f5')).stdout,
+      '{"53/udp":null,"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"9090"}]}\n',
+    );
+    delete container.Config.ExposedPorts;
+    engine.taskPorts.clear();
+  });
+
+  it('finds plain containers by their networks', async () => {
+    const { networking } = engine.local;
+    const plain = {
+      mode: 'web',
+      endpoints: [
+        {
+          networkName: 'web',
+          networkId: 'c'.repeat(64),
+          requested: { aliases: [], ipv4Address: '', mac: '' },
+          endpoint: undefined,
+        },
+      ],
+      ports: [],
+    };
+    engine.local.networking = () => plain;
+    for (const [network, shown] of [
+      ['web', '17f596ab61ca\n'],
+      ['ccccccc', '17f596ab61ca\n'],
+      ['uber-net', ''],
+    ] as const)
+      assert.equal((await works('ps', '-q', '--filter', `network=${network}`)).stdout, shown, network);
+    engine.local.networking = networking;
+  });
+
   it('updates and scales a service, and turns a node to drain', async () => {
     await works('service', 'scale', '--detach', 'test=3');
     await works('service', 'update', '--detach', '--env-add', 'A=1', '--limit-memory', '64m', 'test');

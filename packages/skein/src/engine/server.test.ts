@@ -118,6 +118,7 @@ describe('the HTTP server', () => {
       runtime: engine.runtime,
       networking: engine.networking.contract(),
       local: fakeLocal(),
+      taskPorts: () => [],
       swarm: engine.swarm,
       events: new EventBus(),
       logger: silentLogger(),

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import type { EventBus, Logger } from '../common/index.ts';
 import type { ContainerRuntime } from '../container/types.ts';
-import type { LocalContainers } from '../local/types.ts';
+import type { LocalContainers, PublishedPort } from '../local/types.ts';
 import type { OverlayDriver } from '../overlay/types.ts';
 import type { SwarmNode } from '../swarm/node/types.ts';
 
@@ -43,6 +43,8 @@ export interface EngineOptions {
   readonly runtime: ContainerRuntime;
   readonly networking: OverlayDriver;
   readonly local: LocalContainers;
+  /** The ports of this host that lead to a task's container: those of mode `host`. */
+  readonly taskPorts: (containerId: string) => readonly PublishedPort[];
   readonly swarm: SwarmNode;
   readonly events: EventBus;
   readonly logger: Logger;

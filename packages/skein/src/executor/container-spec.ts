@@ -15,6 +15,7 @@ import {
   Privileges_SeccompOpts_SeccompMode,
   type SecretReference,
 } from '../swarm/gen/types_pb.js';
+import { exposedPorts, portBindings } from './host-ports.ts';
 import { swarmLabels } from './names.ts';
 import { expandPayload, expandTemplate, type PayloadGetters, type TemplateContext } from './template.ts';
 
@@ -51,6 +52,7 @@ export function containerConfig(spec: ContainerSpec, containerId: string, contex
     Env: spec.env.map((variable) => expandTemplate(variable, context)),
     WorkingDir: spec.dir,
     Image: spec.image,
+    ...exposedPorts(context.task),
     Labels: { ...spec.labels, ...swarmLabels(context.task) },
     Tty: spec.tty,
     OpenStdin: spec.openStdin,
@@ -77,6 +79,7 @@ export function hostConfig(spec: ContainerSpec, context: TemplateContext): HostC
   const log = context.task.spec?.logDriver ?? context.task.logDriver;
   return {
     Mounts: spec.mounts.map((mount) => mountSpec(mount, context)),
+    ...portBindings(context.task),
     Memory: Number(limits?.memoryBytes ?? 0n),
     MemoryReservation: Number(reservations?.memoryBytes ?? 0n),
     ...(swapBytes === undefined ? {} : { MemorySwap: Number(limits?.memoryBytes ?? 0n) + Number(swapBytes) }),

@@ -6,7 +6,8 @@ import { subnetsOf } from '../overlay/index.ts';
 import type { EndpointSpec, GatewayEndpoint, OverlayDriver, SandboxSpec, SandboxState } from '../overlay/types.ts';
 import type { Task } from '../swarm/gen/objects_pb.js';
 import type { ContainerSpec } from '../swarm/gen/specs_pb.js';
-import { type PortConfig, PortConfig_Protocol, PortConfig_PublishMode } from '../swarm/gen/types_pb.js';
+import { type PortConfig, PortConfig_PublishMode } from '../swarm/gen/types_pb.js';
+import { hostPortsOf, protocolName } from './host-ports.ts';
 import { twinAddress, withIpv6Twin } from './ingress-twin.ts';
 import { taskNameOf } from './names.ts';
 import { endpointAddresses, isIpv6, isOverlay, overlayNetworkOf, plainAddress } from './overlay-network.ts';
@@ -16,11 +17,6 @@ const ingressSourceLabel = 'skein.ingress.source';
 const masqueradedSource = 'masquerade';
 /** What libnetwork writes for a service without a virtual IP: how Go prints a nil address. */
 const noVirtualIp = '<nil>';
-const protocolName = {
-  [PortConfig_Protocol.TCP]: 'tcp',
-  [PortConfig_Protocol.UDP]: 'udp',
-  [PortConfig_Protocol.SCTP]: 'sctp',
-} as const;
 
 /** Resolver settings of this host, from its /etc/resolv.conf. */
 export interface HostResolver extends ResolvConfOptions {
@@ -230,10 +226,6 @@ function returnPathOf(
 
 function waysTo({ address, ipv6Address }: GatewayEndpoint): Pick<PortTarget, 'address' | 'ipv6Address'> {
   return { address: plainAddress(address), ...(ipv6Address && { ipv6Address: plainAddress(ipv6Address) }) };
-}
-
-function hostPortsOf(task: Task): PortConfig[] {
-  return (task.endpoint?.ports ?? []).filter((port) => port.publishMode === PortConfig_PublishMode.HOST);
 }
 
 function balancedPort({ protocol, targetPort, publishedPort }: PortConfig): HostPort {

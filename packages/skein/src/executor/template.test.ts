@@ -3,8 +3,14 @@ import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import { ConfigSchema, SecretSchema, TaskSchema } from '../swarm/gen/objects_pb.js';
 import { ContainerSpecSchema } from '../swarm/gen/specs_pb.js';
-import { Mount_Type, NodeDescriptionSchema } from '../swarm/gen/types_pb.js';
-import { checkBindSources, hostConfig, taskFiles } from './container-spec.ts';
+import {
+  Mount_Type,
+  NodeDescriptionSchema,
+  PortConfig_Protocol,
+  PortConfig_PublishMode,
+  PortConfigSchema,
+} from '../swarm/gen/types_pb.js';
+import { checkBindSources, containerConfig, hostConfig, taskFiles } from './container-spec.ts';
 import { expandPayload, expandTemplate, type TemplateContext } from './template.ts';
 
 const context: TemplateContext = {
@@ -97,4 +103,25 @@ test('a tmpfs of which only the size was given is for everyone, as Docker makes 
     mounts: [{ type: Mount_Type.TMPFS, target: '/x', tmpfsOptions: { sizeBytes: 1024n } }],
   });
   assert.deepEqual(hostConfig(spec, context).Mounts[0]?.TmpfsOptions, { SizeBytes: 1024, Mode: 0o1777 });
+});
+
+test('ports of mode host are in Config and HostConfig, as dockerd puts them there', () => {
+  const ports = [
+    { targetPort: 80, publishedPort: 9090, publishMode: PortConfig_PublishMode.HOST },
+    { targetPort: 53, protocol: PortConfig_Protocol.UDP, publishMode: PortConfig_PublishMode.HOST },
+    { targetPort: 81, publishedPort: 8081, publishMode: PortConfig_PublishMode.INGRESS },
+  ];
+  const task = create(TaskSchema, {
+    endpoint: { ports: ports.map((port) => create(PortConfigSchema, port)) },
+  });
+  const spec = create(ContainerSpecSchema);
+  assert.deepEqual(containerConfig(spec, 'c'.repeat(64), { ...context, task }).ExposedPorts, {
+    '80/tcp': {},
+    '53/udp': {},
+  });
+  assert.deepEqual(hostConfig(spec, { ...context, task }).PortBindings, {
+    '80/tcp': [{ HostIp: '', HostPort: '9090' }],
+    '53/udp': [{ HostIp: '', HostPort: '' }],
+  });
+  assert.equal(hostConfig(spec, context).PortBindings, undefined);
 });

@@ -1,14 +1,22 @@
 /** Plain containers: their records, their start and end, and what their restart policy does then. */
 import { join } from 'node:path';
 import { NetworkNamespace } from '@skein/netlink';
-import { type EngineEvent, type EventBus, errorText, type Logger, newHexId, SkeinError } from '../common/index.ts';
+import {
+  type EngineEvent,
+  type EventBus,
+  errorText,
+  type Logger,
+  madeUpName,
+  newHexId,
+  SkeinError,
+} from '../common/index.ts';
 import type { ContainerInspect, ContainerRuntime, RestartPolicy } from '../container/types.ts';
 import type { Discovery, ResolvConf } from '../discovery/index.ts';
 import type { OverlayDriver } from '../overlay/types.ts';
 import { AttachmentSweep } from './attachment-sweep.ts';
 import { Bridges } from './bridges.ts';
 import { Connections, networksOf } from './connections.ts';
-import { madeUpName } from './names.ts';
+
 import { ContainerNetworking, type NetworkingParts } from './networking.ts';
 import type { NetworkMode, PlainRecord } from './record.ts';
 import { Register } from './register.ts';

@@ -1,5 +1,5 @@
 /** /services, without their logs. */
-import { SkeinError } from '../../common/index.ts';
+import { madeUpName, SkeinError } from '../../common/index.ts';
 import type { Filters } from '../../container/types.ts';
 import type { Service } from '../../swarm/gen/objects_pb.js';
 import type { ServiceSpec } from '../../swarm/gen/specs_pb.js';
@@ -33,6 +33,7 @@ export function serviceRoutes(engine: Engine): Route[] {
       const control = engine.swarm.control();
       const spec = serviceSpec.decode(body, 'ServiceSpec');
       prepare(engine, control, spec, call, registryAuth(call));
+      nameIt(control, spec);
       return json({ ID: control.createService(spec).id, Warnings: null }, 201);
     }),
     get('/services/:id', (call) => {
@@ -108,6 +109,13 @@ function inheritedAuth(call: Call, current: Service): string {
   if (source === 'previous-spec' && spec === undefined) throw invalid('there is no previous spec');
   const runtime = spec?.task?.runtime;
   return runtime?.case === 'container' ? (runtime.value.pullOptions?.registryAuth ?? '') : '';
+}
+
+/** As with dockerd, a service that was given no name has one made up. */
+function nameIt({ store }: Control, { annotations }: ServiceSpec): void {
+  if (annotations === undefined || annotations.name !== '') return;
+  const services = store.view((transaction) => transaction.list('service'));
+  annotations.name = madeUpName((name) => services.some(({ spec }) => spec?.annotations?.name === name));
 }
 
 /** Network names become IDs; registry credentials go into the container spec; what the client's version lacks goes. */

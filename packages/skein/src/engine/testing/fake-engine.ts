@@ -5,7 +5,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EventBus, SkeinError, silentLogger } from '../../common/index.ts';
-import type { LocalContainers } from '../../local/types.ts';
+import type { LocalContainers, PublishedPort } from '../../local/types.ts';
 import type { GatewayNetwork, LocalNetwork, OverlayDriver, OverlayNetwork, SandboxState } from '../../overlay/types.ts';
 import { startEngine } from '../server.ts';
 import type { EngineServer } from '../types.ts';
@@ -84,6 +84,8 @@ export class FakeEngine implements AsyncDisposable {
   readonly runtime = new FakeRuntime(reference.imageInspect, reference.imageSummary);
   readonly swarm = new FakeSwarmNode(reference.caCertificate);
   readonly networking = new FakeNetworking();
+  readonly local = fakeLocal();
+  readonly taskPorts = new Map<string, readonly PublishedPort[]>();
   readonly events = new EventBus();
   readonly directory = mkdtempSync(join(tmpdir(), 'skein-engine-'));
   readonly socketPath = join(this.directory, 'docker.sock');
@@ -95,7 +97,8 @@ export class FakeEngine implements AsyncDisposable {
       socketPath: engine.socketPath,
       runtime: engine.runtime,
       networking: engine.networking.contract(),
-      local: fakeLocal(),
+      local: engine.local,
+      taskPorts: (id) => engine.taskPorts.get(id) ?? [],
       swarm: engine.swarm,
       events: engine.events,
       logger: silentLogger(),

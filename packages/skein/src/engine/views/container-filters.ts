@@ -4,6 +4,7 @@ import type { ContainerInspect, Filters } from '../../container/types.ts';
 import { invalid } from '../errors.ts';
 import { booleanFilter, matches, matchesLabels, nameMatches } from '../filters.ts';
 import type { Engine } from '../types.ts';
+import { isOnNetwork } from './container.ts';
 
 export const containerFilters = [
   'ancestor',
@@ -99,8 +100,6 @@ function containerMatches(
 ): boolean {
   const { State, Config, Name } = container;
   const isTask = booleanFilter(filters, 'is-task');
-  const endpoints = (): readonly { network: { id: string; name: string } }[] =>
-    engine.networking.sandbox(container.Id)?.endpoints ?? [];
   return (
     matches(filters, 'id', (value) => container.Id.startsWith(value)) &&
     matches(filters, 'name', (value) => nameMatches(Name, value) || nameMatches(Name.slice(1), value)) &&
@@ -109,9 +108,7 @@ function containerMatches(
     matches(filters, 'health', (value) => (State.Health?.Status ?? 'none') === value) &&
     matches(filters, 'isolation', (value) => value === 'default' || value === '') &&
     matches(filters, 'ancestor', () => images.has(container.Image)) &&
-    matches(filters, 'network', (value) =>
-      endpoints().some(({ network }) => network.name === value || network.id.startsWith(value)),
-    ) &&
+    matches(filters, 'network', (value) => isOnNetwork(engine, container.Id, value)) &&
     matches(filters, 'volume', (value) =>
       container.Mounts.some((mount) => mount.Name === value || mount.Destination === value || mount.Source === value),
     ) &&

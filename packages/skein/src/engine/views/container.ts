@@ -21,7 +21,7 @@ export function containerSummary(engine: Engine, container: ContainerInspect, op
     ImageID: container.Image,
     Command: commandLine(container),
     Created: Math.floor(Date.parse(container.Created) / 1000),
-    Ports: portList(engine, container.Id),
+    Ports: portList(engine, container),
     Labels: container.Config.Labels,
     State: container.State.Status,
     Status: statusText(container.State, Date.now()),
@@ -66,10 +66,11 @@ export function containerDetails(engine: Engine, container: ContainerInspect, ap
   const { networkNamespace: _ours, ...shown } = container;
   // While it waits for its next start, Docker calls a container running.
   const State = container.State.Restarting ? { ...container.State, Running: true } : container.State;
-  return { ...shown, State, NetworkSettings: networkSettings(engine, container.Id, apiVersion) };
+  return { ...shown, State, NetworkSettings: networkSettings(engine, container, apiVersion) };
 }
 
-function networkSettings(engine: Engine, id: string, apiVersion: number): JsonObject {
+function networkSettings(engine: Engine, container: ContainerInspect, apiVersion: number): JsonObject {
+  const id = container.Id;
   const sandbox = engine.networking.sandbox(id);
   const plain = engine.local.networking(id);
   const bridge = plain?.endpoints.find(({ networkName }) => networkName === 'bridge')?.endpoint;
@@ -78,7 +79,7 @@ function networkSettings(engine: Engine, id: string, apiVersion: number): JsonOb
     Bridge: '',
     SandboxID: sandbox?.sandboxId ?? '',
     SandboxKey: sandbox?.networkNamespace ?? '',
-    Ports: plain ? portMap(plain) : {},
+    Ports: portMap(engine, container),
     HairpinMode: false,
     LinkLocalIPv6Address: '',
     LinkLocalIPv6PrefixLen: 0,
@@ -96,26 +97,44 @@ function networkSettings(engine: Engine, id: string, apiVersion: number): JsonOb
   };
 }
 
-/** Published ports by container port: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`. */
-function portMap({ ports }: PlainNetworking): JsonObject {
-  const map: Record<string, { HostIp: string; HostPort: string }[]> = {};
-  for (const { protocol, containerPort, hostAddress, hostPort } of ports) {
+type EndpointSettings = JsonObject & { readonly NetworkID: string };
+type PortMap = Record<string, { HostIp: string; HostPort: string }[] | null>;
+
+/** Ports by container port: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null}`. */
+function portMap(engine: Engine, { Id, Config }: ContainerInspect): PortMap {
+  const plain = engine.local.networking(Id);
+  const isOnBridge =
+    plain === undefined
+      ? engine.networking.sandbox(Id)?.gateway !== undefined
+      : plain.endpoints.some(({ endpoint }) => endpoint !== undefined);
+  // Without a bridge nothing could be published, and Docker does not show what is exposed.
+  const exposed = isOnBridge ? Object.keys(Config.ExposedPorts ?? {}) : [];
+  const map: PortMap = Object.fromEntries(exposed.map((key) => [key, null]));
+  for (const { protocol, containerPort, hostAddress, hostPort } of plain?.ports ?? engine.taskPorts(Id)) {
     const key = `${containerPort}/${protocol}`;
     map[key] = [...(map[key] ?? []), { HostIp: hostAddress, HostPort: String(hostPort) }];
   }
   return map;
 }
 
-function portList(engine: Engine, id: string): JsonObject[] {
-  return (engine.local.networking(id)?.ports ?? []).map(({ protocol, containerPort, hostAddress, hostPort }) => ({
-    IP: hostAddress,
-    PrivatePort: containerPort,
-    PublicPort: hostPort,
-    Type: protocol,
-  }));
+function portList(engine: Engine, container: ContainerInspect): JsonObject[] {
+  return Object.entries(portMap(engine, container)).flatMap(([key, bindings]) => {
+    const [port, Type = 'tcp'] = key.split('/');
+    const exposed = { PrivatePort: Number(port), Type };
+    return (
+      bindings?.map(({ HostIp, HostPort }) => ({ IP: HostIp, ...exposed, PublicPort: Number(HostPort) })) ?? [exposed]
+    );
+  });
 }
 
-function networksOf(engine: Engine, id: string, apiVersion: number): JsonObject {
+/** @returns whether the container is on the network of that name or ID. */
+export function isOnNetwork(engine: Engine, containerId: string, network: string): boolean {
+  return Object.entries(networksOf(engine, containerId, plainAliasesSince)).some(
+    ([name, settings]) => name === network || settings.NetworkID.startsWith(network),
+  );
+}
+
+function networksOf(engine: Engine, id: string, apiVersion: number): Record<string, EndpointSettings> {
   const sandbox = engine.networking.sandbox(id);
   const plain = engine.local.networking(id);
   if (plain !== undefined) return plainNetworks(engine, plain, id, apiVersion);
@@ -128,7 +147,12 @@ function networksOf(engine: Engine, id: string, apiVersion: number): JsonObject 
 }
 
 /** A plain container shows its networks also while it does not run. */
-function plainNetworks(engine: Engine, plain: PlainNetworking, id: string, apiVersion: number): JsonObject {
+function plainNetworks(
+  engine: Engine,
+  plain: PlainNetworking,
+  id: string,
+  apiVersion: number,
+): Record<string, EndpointSettings> {
   if (plain.mode === 'none' || plain.mode === 'host')
     return { [plain.mode]: unplaced(predefinedId(engine, plain.mode)) };
   return Object.fromEntries(
@@ -139,7 +163,7 @@ function plainNetworks(engine: Engine, plain: PlainNetworking, id: string, apiVe
         apiVersion < plainAliasesSince && networkName !== 'bridge'
           ? [...requested.aliases, shortId]
           : requested.aliases;
-      const settings: JsonObject = {
+      const settings: EndpointSettings = {
         ...unplaced(networkId),
         IPAMConfig: ipamConfig(requested.ipv4Address, requested.ipv6Address),
         Aliases: aliases.length > 0 ? [...new Set(aliases)] : null,
@@ -166,7 +190,7 @@ function globalIpv6(cidr: string | undefined): JsonObject {
   return { GlobalIPv6Address: address, GlobalIPv6PrefixLen: Number(prefix) };
 }
 
-function unplaced(networkId: string): JsonObject {
+function unplaced(networkId: string): EndpointSettings {
   return {
     IPAMConfig: null,
     Links: null,
@@ -187,7 +211,11 @@ function unplaced(networkId: string): JsonObject {
 }
 
 /** Docker's EndpointSettings. An overlay endpoint has no gateway: the way out is docker_gwbridge. */
-function endpointSettings(endpoint: EndpointState, sandbox: SandboxState | undefined, apiVersion: number): JsonObject {
+function endpointSettings(
+  endpoint: EndpointState,
+  sandbox: SandboxState | undefined,
+  apiVersion: number,
+): EndpointSettings {
   const [address = '', prefix = '0'] = endpoint.address.split('/');
   const shortId = sandbox?.containerId.slice(0, shortIdLength) ?? '';
   return {

@@ -33,6 +33,13 @@ export const joinTimedOut = () =>
     'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.',
   );
 
+/** Beyond Docker, whose manager asks itself without the network. */
+export const managerUnreachable = (address: string, lastError: string) =>
+  new SkeinError(
+    'Unavailable',
+    `this node does not reach itself at ${address}, the address that it would tell others: check --advertise-addr. No swarm was made${lastError && ` (${lastError})`}`,
+  );
+
 /** Beyond Docker, which says only "context deadline exceeded". */
 export const noManagerAnswers = (managers: readonly string[], timeoutMs: number, cause: unknown) =>
   new SkeinError(

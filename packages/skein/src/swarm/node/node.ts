@@ -6,12 +6,13 @@ import { NodeSpec_Availability } from '../gen/specs_pb.js';
 import { createRootCa, defaultNodeCertificateSeconds, managerRole, NodeIdentity } from '../identity/index.ts';
 import type { NewClusterOptions } from '../manager/index.ts';
 import type { ClusterLogs, Control } from '../manager/types.ts';
-import { addressTowards, listensEverywhere, managerAddress, resolveAddresses } from './addresses.ts';
+import { addressTowards, formatHostPort, listensEverywhere, managerAddress, resolveAddresses } from './addresses.ts';
 import {
   alreadyInSwarm,
   joinTimedOut,
   lastManagerLeaves,
   managerNotReady,
+  managerUnreachable,
   noManagerAnswers,
   notInSwarm,
   notManagerNoSwarm,
@@ -98,13 +99,17 @@ class Node implements SwarmNode {
     return this.#exclusively(async () => {
       if (!this.#state) throw notInSwarm();
       if (this.#state.role === 'manager' && !force) throw lastManagerLeaves();
-      const membership = this.#membership;
-      this.#membership = undefined;
-      this.#state = undefined;
-      this.#error = '';
-      if (membership) await membership.leave();
-      else await removeMembership(this.#context.stateDirectory);
+      await this.#forget();
     });
+  }
+
+  async #forget(): Promise<void> {
+    const membership = this.#membership;
+    this.#membership = undefined;
+    this.#state = undefined;
+    this.#error = '';
+    if (membership) await membership.leave();
+    else await removeMembership(this.#context.stateDirectory);
   }
 
   status(): SwarmStatus {
@@ -165,7 +170,10 @@ class Node implements SwarmNode {
     return connected || this.#membership.agent.status().node ? 'active' : 'pending';
   }
 
-  /** Makes the identity, starts, waits for the first session; on failure before that leaves nothing. */
+  /**
+   * Makes the identity, starts, waits for the first session; on failure before that leaves nothing. A node that has
+   * joined goes on trying; a new cluster whose manager does not reach itself is given up.
+   */
   async #becomeMember(
     state: MembershipState,
     prepare: () => Promise<{ identity: NodeIdentity; newCluster?: NewClusterOptions }>,
@@ -182,16 +190,21 @@ class Node implements SwarmNode {
     }
     this.#membership = membership;
     this.#state = state;
-    await this.#untilSession(membership);
-    return membership.identity.nodeId;
+    if (await this.#hasSession(membership)) return membership.identity.nodeId;
+    if (state.role === 'worker') throw joinTimedOut();
+    const { lastError } = membership.agent.status();
+    await this.#forget();
+    throw managerUnreachable(formatHostPort(state.addresses.advertise), lastError);
   }
 
-  async #untilSession(membership: Membership): Promise<void> {
+  /** @returns whether the node's first session came in time. */
+  async #hasSession(membership: Membership): Promise<boolean> {
     const deadline = Date.now() + sessionTimeoutMs;
     while (!membership.agent.status().connected) {
-      if (Date.now() > deadline) throw joinTimedOut();
+      if (Date.now() > deadline) return false;
       await sleep(sessionPollMs, undefined, { signal: this.#closing.signal });
     }
+    return true;
   }
 
   /** Gets a certificate. @throws SkeinError Unavailable naming the managers when none answers in time. */

@@ -68,6 +68,13 @@ export class CertificateService {
     if (role === undefined) {
       throw new RpcError('InvalidArgument', 'A valid join token is necessary to join this cluster');
     }
+    // Refused before there is a Node object, which nobody would take away again.
+    if (role === NodeRole.MANAGER) {
+      throw new RpcError(
+        'Unimplemented',
+        'a swarm has one manager in this version: join as a worker, with the token of "docker swarm join-token worker"',
+      );
+    }
     return this.#store.update((transaction) => {
       const nodeId = freeNodeId((id) => transaction.get('node', id) !== undefined);
       const node = create(NodeSchema, {

@@ -68,8 +68,18 @@ test('a worker joins with the token and gets a certificate and a Node object wit
   const node = cluster.store.view((transaction) => transaction.get('node', identity.nodeId));
   assert.equal(node?.spec?.availability, NodeSpec_Availability.DRAIN);
   assert.equal(Buffer.from(node?.certificate?.certificate ?? '').toString(), identity.credentials.certificate);
-  const manager = await joinCluster(t, cluster, cluster.managerToken);
-  assert.equal(manager.credentials.role, managerRole);
+});
+
+test('a second manager is refused in words, and leaves no Node object', async (t) => {
+  const cluster = await startTestCluster(t);
+  const nodes = () => cluster.store.view((transaction) => transaction.list('node').map(({ id }) => id));
+  const before = nodes();
+  await assert.rejects(joinCluster(t, cluster, cluster.managerToken), {
+    message:
+      'rpc error: code = Unimplemented desc = a swarm has one manager in this version: ' +
+      'join as a worker, with the token of "docker swarm join-token worker"',
+  });
+  assert.deepEqual(nodes(), before);
 });
 
 test("a wrong secret, a wrong digest and an address where nobody listens are refused in Docker's words", async (t) => {

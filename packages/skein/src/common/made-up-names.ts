@@ -1,4 +1,4 @@
-/** Names for containers that were given none: an adjective and a thing of the weaver's trade. */
+/** Names for containers and services that were given none: an adjective and a thing of the weaver's trade. */
 const adjectives = ['bright', 'calm', 'brave', 'clever', 'eager', 'fond', 'gentle', 'happy', 'keen', 'lively', 'merry'];
 const more = [
   'neat',
