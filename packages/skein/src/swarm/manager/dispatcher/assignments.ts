@@ -1,4 +1,4 @@
-import { clone, create, equals } from '@bufbuild/protobuf';
+import { create, equals } from '@bufbuild/protobuf';
 import {
   type Assignment,
   type AssignmentChange,
@@ -125,12 +125,7 @@ function equalButStatus(a: Task, b: Task): boolean {
   return equals(TaskSchema, withoutStatus(a), withoutStatus(b));
 }
 
-function withoutStatus(task: Task): Task {
-  const copy = clone(TaskSchema, task);
-  copy.status = undefined;
-  copy.meta = undefined;
-  return copy;
-}
+const withoutStatus = (task: Task): Task => ({ ...task, status: undefined, meta: undefined });
 
 function stateOf(task: Task): TaskState {
   return task.status?.state ?? TaskState.NEW;
