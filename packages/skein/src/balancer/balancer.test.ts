@@ -363,6 +363,26 @@ testBoth("a lost node's tasks are the last resort, until they are told again", a
   assert.equal(await greeting(segment.get('client'), virtualIp, port), 'ECONNREFUSED');
 });
 
+testBoth('what a gossip said that this host has left is forgotten, unless the next one says it again', async (way) => {
+  const { segment, gossip, start } = await scene('next-gossip', way);
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  for (const address of backends) gossip.tell(address);
+  balancer.attach(client(segment));
+  await until('all tasks are known', () => backends.every((address) => tableOf(segment, 'client').includes(address)));
+  balancer.leaveCluster();
+  assert.match(await greeting(segment.get('client'), virtualIp, port), /^task[123] /, 'not at once');
+  const next = new ToldGossip();
+  balancer.joinCluster(next.asNetworkDB());
+  next.tell('10.88.0.12');
+  await until('the others are out', () => !/10\.88\.0\.1[13]/.test(tableOf(segment, 'client')));
+  await sleep(500);
+  assert.equal(await greeting(segment.get('client'), virtualIp, port), 'task2 10.88.0.5');
+  next.forget('10.88.0.12');
+  await until('none is left', async () => (await greeting(segment.get('client'), virtualIp, port)) === 'ECONNREFUSED');
+});
+
 test('a published port leads through the entrance to the target port, from outside, the host itself and localhost', async () => {
   const { segment, gossip, start } = await scene('ingress');
   await using _segment = segment;

@@ -108,7 +108,7 @@ class Balancer implements LoadBalancer {
 
   joinCluster(gossip: NetworkDB): void {
     if (this.#gossip?.db === gossip) return;
-    this.#gossip?.unwatch();
+    this.#loseGossip();
     this.#gossip = { db: gossip, unwatch: () => undefined };
     const watches = [
       gossip.watch(peerTable, undefined, (change) => this.#takePeer(change)),
@@ -120,9 +120,16 @@ class Balancer implements LoadBalancer {
   }
 
   leaveCluster(): void {
-    this.#gossip?.unwatch();
-    this.#gossip = undefined;
+    this.#loseGossip();
     void this.#hostPorts.forgetAdopted().catch((error) => this.#report('cannot close ports', error));
+  }
+
+  /** What it said still counts for a while, as what a lost node said: nobody will say what goes of it. */
+  #loseGossip(): void {
+    if (this.#gossip === undefined) return;
+    this.#gossip.unwatch();
+    this.#gossip = undefined;
+    for (const networkId of this.#services.loseAll(Date.now() + this.#lostGraceMs)) this.#schedule(networkId);
   }
 
   attach(spec: BalancedClient): void {

@@ -65,6 +65,17 @@ export class ServiceTable {
     if (row !== undefined) this.#put(networkId, endpointId, { ...row, lostUntil: until }, now);
   }
 
+  /** The owners of all records and peers are lost. @returns the networks of which any are known. */
+  loseAll(until: number): string[] {
+    for (const network of this.#networks.values()) {
+      for (const [endpointId, row] of invalidated(network).rows)
+        setRow(network, endpointId, { ...row, lostUntil: row.lostUntil ?? until });
+      for (const [endpointId, peer] of network.peers)
+        network.peers.set(endpointId, { ...peer, lostUntil: peer.lostUntil ?? until });
+    }
+    return [...this.#networks.keys()];
+  }
+
   /** The way to an endpoint is known. */
   setPeer(networkId: string, endpointId: string, address: string): void {
     this.#network(networkId).peers.set(endpointId, { address, lostUntil: undefined });
