@@ -8,6 +8,7 @@ import {
   connectTcpIn,
   Nftables,
   RouteSocket,
+  readSysctl,
   TcpConnections,
   tcpServerIn,
   udpClientIn,
@@ -423,6 +424,39 @@ test('a published port leads through the entrance to the target port, from outsi
   await until('the port is closed', async () => (await greeting(host, '127.0.0.1', 8888)) === 'ECONNREFUSED');
   using nft = Nftables.open(host);
   assert.deepEqual(nft.tables(), [], 'no table is left');
+});
+
+test('an entrance that cannot be had leaves the one before it, which may gain and lose IPv6', async () => {
+  const { segment, start } = await scene('entrances');
+  await using _segment = segment;
+  segment.add('entrance', '10.88.0.4');
+  const ipv6 = { loadBalancerAddress: 'fd00::4', gatewayAddress: 'fd01::2', gatewaySubnet: 'fd01::/64' };
+  const entrance = {
+    networkId,
+    networkNamespace: segment.path('entrance'),
+    ingressInterface: 'eth0',
+    loadBalancerAddress: '10.88.0.4',
+    gatewayAddress: '172.28.0.2',
+    gatewaySubnet: '172.28.0.0/24',
+  };
+  await using balancer = start();
+  const families = (): string => {
+    using nft = Nftables.open(segment.get('entrance'));
+    return nft
+      .tables()
+      .map(({ family }) => family)
+      .sort()
+      .join();
+  };
+  balancer.setEntrance(entrance);
+  assert.throws(() => balancer.setEntrance({ ...entrance, networkNamespace: segment.path('missing') }), {
+    code: 'ENOENT',
+  });
+  balancer.setEntrance({ ...entrance, ipv6 });
+  assert.equal(families(), 'ip,ip6');
+  assert.equal(readSysctl(segment.get('entrance'), 'net.ipv6.conf.all.forwarding'), '1');
+  balancer.setEntrance(entrance);
+  assert.equal(families(), 'ip');
 });
 
 test('a port that is taken is refused with the name of its holder, and the others are let go', async () => {

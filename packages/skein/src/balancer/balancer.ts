@@ -175,16 +175,16 @@ class Balancer implements LoadBalancer {
     const known = this.#entrance;
     if (known !== undefined && spec !== undefined && isSameNamespace(known.kernel, spec.networkNamespace)) {
       known.spec = spec;
+      prepareEntrance(known);
     } else {
+      const entrance = spec && { spec, kernel: BalancedNamespace.open(spec.networkNamespace) };
       if (known !== undefined) this.#tables.release(known.kernel);
       known?.kernel[Symbol.dispose]();
-      this.#entrance = spec && { spec, kernel: BalancedNamespace.open(spec.networkNamespace) };
-      if (this.#entrance) {
-        this.#entrance.kernel.setIpv6(this.#entrance.spec.ipv6 !== undefined);
-        this.#tables.keep(this.#entrance.kernel, "of the routing mesh's entrance");
-        this.#inherit(this.#entrance.kernel, () => spec?.networkId);
-        writeSysctl(this.#entrance.kernel.namespace, forwarding, 1);
-        if (spec?.ipv6 !== undefined) writeSysctl(this.#entrance.kernel.namespace, ipv6Forwarding, 1);
+      this.#entrance = entrance;
+      if (entrance !== undefined) {
+        this.#tables.keep(entrance.kernel, "of the routing mesh's entrance");
+        prepareEntrance(entrance);
+        this.#inherit(entrance.kernel, () => entrance.spec.networkId);
       }
     }
     this.#programEntrance();
@@ -453,6 +453,13 @@ class Balancer implements LoadBalancer {
     this.#lastReport = { what, text };
     this.#logger.error({ error: text }, what);
   }
+}
+
+/** The entrance passes packets on, of both families if it has them. */
+function prepareEntrance({ spec, kernel }: { spec: IngressEntrance; kernel: BalancedNamespace }): void {
+  kernel.setIpv6(spec.ipv6 !== undefined);
+  writeSysctl(kernel.namespace, forwarding, 1);
+  if (spec.ipv6 !== undefined) writeSysctl(kernel.namespace, ipv6Forwarding, 1);
 }
 
 /** Whether all that the mesh may lead to the task by IPv6 arrives at a server. */
