@@ -147,16 +147,17 @@ export class ClusterNetwork implements AsyncDisposable {
 
   /** Leaves the gossip. `removeGateway`: the host leaves the swarm, its gateway network goes as well. */
   async leave(options: { removeGateway: boolean }): Promise<void> {
-    const gossip = this.#gossip;
+    await using gossip = this.#gossip;
     this.#gossip = undefined;
     this.#keyTimes = '';
     this.#joined = Promise.withResolvers<void>();
     this.#discovery.leaveCluster();
     this.#balancer.leaveCluster();
-    await this.#overlay.leaveCluster(options);
-    if (!gossip) return;
-    await gossip.leave();
-    await gossip[Symbol.asyncDispose]();
+    try {
+      await this.#overlay.leaveCluster(options);
+    } finally {
+      await gossip?.leave();
+    }
   }
 
   /** Stops without leaving a trace in the kernel's state: containers' traffic goes on while the daemon is away. */
