@@ -113,6 +113,8 @@ test('docker run, create, start and what belongs to them', async (context) => {
     docker('node1', 'network', 'rm', 'local');
     assert.equal(docker('node1', 'run', '--rm', '--network', 'host', 'ubuntu', 'hostname').trim(), 'node1');
     assert.doesNotMatch(docker('node1', 'run', '--rm', '--network', 'none', 'ubuntu', 'ip', 'addr'), /eth0/);
+    const ofNobody = refused('node1', 'run', '--rm', '--network', 'container:nobody', 'ubuntu', 'true');
+    assert.match(ofNobody, /^docker: Error response from daemon: No such container: nobody/);
   });
 
   await context.test('a bridge with IPv6: addresses shown as Docker does, published ports, the way out', async () => {

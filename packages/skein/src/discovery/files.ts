@@ -20,12 +20,17 @@ export interface ResolvConf {
  */
 export function resolvConf({ search, options }: ResolvConfOptions): string {
   const withNdots = options.some((option) => option.startsWith('ndots:')) ? options : [...options, defaultNdots];
+  return formatResolvConf({ nameservers: [resolverAddress], search, options: withNdots });
+}
+
+/** @returns the text of a resolv.conf. */
+export function formatResolvConf({ nameservers, search, options }: ResolvConf): string {
   const lines = [
     ...(search.length > 0 ? [`search ${search.join(' ')}`] : []),
-    `nameserver ${resolverAddress}`,
-    `options ${withNdots.join(' ')}`,
+    ...nameservers.map((address) => `nameserver ${address}`),
+    ...(options.length > 0 ? [`options ${options.join(' ')}`] : []),
   ];
-  return `${lines.join('\n')}\n`;
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 /**
@@ -77,6 +82,10 @@ const localHosts = [
 export function hostsFile({ hostname, names, addresses, extra }: HostsFile): string {
   const dot = hostname.indexOf('.');
   const own = [hostname, ...(dot > 0 ? [hostname.slice(0, dot)] : []), ...names];
-  const lines = [...localHosts, ...extra, ...addresses.map((address) => ({ address, names: own }))];
-  return lines.map((line) => `${line.address}\t${line.names.join(' ')}\n`).join('');
+  return hostsLines([...localHosts, ...extra, ...addresses.map((address) => ({ address, names: own }))]);
+}
+
+/** @returns lines of a hosts file. */
+export function hostsLines(lines: HostsFile['extra']): string {
+  return lines.map(({ address, names }) => `${address}\t${names.join(' ')}\n`).join('');
 }

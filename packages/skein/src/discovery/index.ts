@@ -7,5 +7,14 @@
  * and namespaces are the overlay room's.
  */
 export { createDiscovery, type DiscoveryOptions } from './discovery.ts';
-export { type HostsFile, hostsFile, parseResolvConf, type ResolvConf, resolvConf, resolverAddress } from './files.ts';
+export {
+  formatResolvConf,
+  type HostsFile,
+  hostsFile,
+  hostsLines,
+  parseResolvConf,
+  type ResolvConf,
+  resolvConf,
+  resolverAddress,
+} from './files.ts';
 export type * from './types.ts';

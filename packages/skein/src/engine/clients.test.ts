@@ -129,6 +129,15 @@ describe('the docker CLI', { skip: !hasDockerCli && 'no docker CLI here' }, () =
     engine.local.networking = networking;
   });
 
+  it("shows a task's container in the host's network", async () => {
+    const container = engine.runtime.containers.get(containerId);
+    if (container === undefined) assert.fail('no container');
+    const mode = container.HostConfig.NetworkMode;
+    container.HostConfig.NetworkMode = 'host';
+    assert.equal((await works('ps', '-q', '--filter', 'network=host')).stdout, '17f596ab61ca\n');
+    container.HostConfig.NetworkMode = mode;
+  });
+
   it('updates and scales a service, and turns a node to drain', async () => {
     await works('service', 'scale', '--detach', 'test=3');
     await works('service', 'update', '--detach', '--env-add', 'A=1', '--limit-memory', '64m', 'test');

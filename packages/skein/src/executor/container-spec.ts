@@ -17,6 +17,7 @@ import {
 } from '../swarm/gen/types_pb.js';
 import { exposedPorts, portBindings } from './host-ports.ts';
 import { swarmLabels } from './names.ts';
+import { usesHostNetwork } from './overlay-network.ts';
 import { expandPayload, expandTemplate, type PayloadGetters, type TemplateContext } from './template.ts';
 
 /** Docker's default size of /dev/shm (moby daemon/config: DefaultShmSize). */
@@ -36,9 +37,14 @@ export function stopGraceSeconds(spec: ContainerSpec): number {
   return spec.stopGracePeriod ? Math.ceil(nanoseconds(spec.stopGracePeriod) / 1e9) : defaultStopGraceSeconds;
 }
 
-/** @returns the hostname of a task's container: the service's, expanded, or the first 12 characters of the ID. */
+/**
+ * @returns the hostname of a task's container: the service's, expanded, or the first 12 characters of the ID; in the
+ * host's network that of the host.
+ */
 export function hostnameOf(spec: ContainerSpec, containerId: string, context: TemplateContext): string {
-  return spec.hostname === '' ? containerId.slice(0, 12) : expandTemplate(spec.hostname, context);
+  if (spec.hostname !== '') return expandTemplate(spec.hostname, context);
+  const host = usesHostNetwork(context.task) ? context.node.description?.hostname : undefined;
+  return host ?? containerId.slice(0, 12);
 }
 
 /** @returns Docker's `Config` for a task's container. */
@@ -79,6 +85,7 @@ export function hostConfig(spec: ContainerSpec, context: TemplateContext): HostC
   const log = context.task.spec?.logDriver ?? context.task.logDriver;
   return {
     Mounts: spec.mounts.map((mount) => mountSpec(mount, context)),
+    ...(usesHostNetwork(context.task) ? { NetworkMode: 'host' } : {}),
     ...portBindings(context.task),
     Memory: Number(limits?.memoryBytes ?? 0n),
     MemoryReservation: Number(reservations?.memoryBytes ?? 0n),

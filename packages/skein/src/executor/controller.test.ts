@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import type { LoadBalancer } from '../balancer/types.ts';
 import { SkeinError, silentLogger } from '../common/index.ts';
-import type { ContainerInspect, ContainerRuntime } from '../container/types.ts';
+import type { ContainerCreate, ContainerInspect, ContainerRuntime } from '../container/types.ts';
 import type { Discovery } from '../discovery/types.ts';
 import type { OverlayDriver, SandboxState } from '../overlay/types.ts';
 import type { Dependencies } from '../swarm/agent/types.ts';
 import { TaskSchema } from '../swarm/gen/objects_pb.js';
+import { NodeDescriptionSchema } from '../swarm/gen/types_pb.js';
 import { ContainerController } from './controller.ts';
 import { TaskNetwork } from './task-network.ts';
 import { TaskPulls } from './task-pulls.ts';
@@ -20,9 +22,12 @@ const failure = (why: string) => async (): Promise<never> => {
 };
 
 /** A task on a host where what `broken` names fails. */
-function scene(broken: { runtime?: Partial<ContainerRuntime>; discovery?: Partial<Discovery> }) {
+function scene(
+  broken: { runtime?: Partial<ContainerRuntime>; discovery?: Partial<Discovery> },
+  networks: string[] = [],
+) {
   const sandboxes = new Map<string, SandboxState>();
-  const created = new Set<string>();
+  const created = new Map<string, ContainerCreate>();
   const overlay = partOf<OverlayDriver>({
     hasIpv6: () => false,
     sandbox: (id) => sandboxes.get(id),
@@ -50,22 +55,26 @@ function scene(broken: { runtime?: Partial<ContainerRuntime>; discovery?: Partia
       if (created.has(id)) return id;
       throw new SkeinError('NotFound', `No such container: ${id}`);
     },
-    create: async ({ id }) => void created.add(id),
+    create: async (container) => void created.set(container.id, container),
     inspect: async () => ({ State: { Running: false, ExitCode: 0 } }) as ContainerInspect,
     ...broken.runtime,
   });
   const value = { image: 'busybox' };
-  const task = create(TaskSchema, { id: 'task', spec: { runtime: { case: 'container', value } } });
+  const task = create(TaskSchema, {
+    id: 'task',
+    spec: { runtime: { case: 'container', value } },
+    networks: networks.map((name) => ({ network: { driverState: { name } } })),
+  });
   const controller = new ContainerController(task, partOf<Dependencies>({}), {
     runtime,
     pulls: new TaskPulls(images),
     network: new TaskNetwork(overlay, discovery, balancer),
-    hostResolver: () => ({ nameservers: [], search: [], options: [] }),
-    node: () => ({ id: 'node', description: undefined }),
+    hostResolver: () => ({ nameservers: ['192.0.2.53'], search: ['example.com'], options: [] }),
+    node: () => ({ id: 'node', description: create(NodeDescriptionSchema, { hostname: 'node1' }) }),
     logger: silentLogger(),
     joined: nothing,
   });
-  return { controller, sandboxes };
+  return { controller, sandboxes, created };
 }
 
 test('a task that cannot be prepared leaves no sandbox: its addresses are given to others', async () => {
@@ -99,4 +108,23 @@ test('why a task failed is told, not why its sandbox could not be removed', asyn
   const { controller } = scene({ runtime: { start: failure('no such file') }, discovery: { detach } });
   await controller.prepare(never);
   await assert.rejects(controller.start(never), /starting container failed: no such file/);
+});
+
+test("a task in the host's network has the host's name and asks the host's name servers", async () => {
+  const { controller, created, sandboxes } = scene({}, ['host']);
+  await controller.prepare(never);
+  const container = created.get(controller.containerId);
+  assert.equal(sandboxes.size, 0);
+  assert.equal(container?.config.Hostname, 'node1');
+  assert.equal(container?.hostConfig.NetworkMode, 'host');
+  assert.equal(container?.resolvConf, 'search example.com\nnameserver 192.0.2.53\n');
+  assert.equal(container?.hosts, readFileSync('/etc/hosts', 'utf8'));
+});
+
+test("a task in a network of its own asks Skein's name server", async () => {
+  const { controller, created } = scene({});
+  await controller.prepare(never);
+  const container = created.get(controller.containerId);
+  assert.equal(container?.config.Hostname, controller.containerId.slice(0, 12));
+  assert.equal(container?.resolvConf, 'search example.com\nnameserver 127.0.0.11\noptions ndots:0\n');
 });

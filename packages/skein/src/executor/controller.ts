@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { errorText, type Logger, SkeinError } from '../common/index.ts';
 import type { ContainerRuntime, RegistryAuth } from '../container/types.ts';
-import { hostsFile, resolvConf } from '../discovery/index.ts';
+import { formatResolvConf, hostsFile, hostsLines, resolvConf } from '../discovery/index.ts';
 import { plainAddresses } from '../overlay/index.ts';
 import type { SandboxState } from '../overlay/types.ts';
 import type {
@@ -24,8 +25,8 @@ import {
   taskFiles,
 } from './container-spec.ts';
 import { containerIdOf, taskNameOf } from './names.ts';
-import { plainAddress } from './overlay-network.ts';
-import { containerSpecOf, type HostResolver, TaskNetwork } from './task-network.ts';
+import { plainAddress, usesHostNetwork } from './overlay-network.ts';
+import { containerSpecOf, type HostResolver, type TaskNetwork } from './task-network.ts';
 import type { TaskPulls } from './task-pulls.ts';
 import type { TemplateContext } from './template.ts';
 
@@ -73,14 +74,14 @@ export class ContainerController implements TaskController {
     if (!this.#exists()) await this.#pull(spec, signal);
     signal.throwIfAborted();
     await this.#orRelease(signal, async () => {
-      const sandbox = TaskNetwork.usesHost(this.#task) ? undefined : await this.#attachNew(signal);
+      const sandbox = usesHostNetwork(this.#task) ? undefined : await this.#attachNew(signal);
       if (!this.#exists()) await this.#create(spec, sandbox);
     });
   }
 
   async start(signal: AbortSignal): Promise<void> {
     await this.#orRelease(signal, async () => {
-      if (!TaskNetwork.usesHost(this.#task)) {
+      if (!usesHostNetwork(this.#task)) {
         await this.#attachNew(signal);
         await this.#context.network.openPorts(this.#task, this.containerId);
       }
@@ -202,7 +203,7 @@ export class ContainerController implements TaskController {
    * once; the records follow when the host is in the gossip again. What fails is said and tried again.
    */
   async #keepServing(signal: AbortSignal): Promise<void> {
-    if (TaskNetwork.usesHost(this.#task)) return;
+    if (usesHostNetwork(this.#task)) return;
     while (!signal.aborted) {
       try {
         await this.#context.network.resume(this.#task, this.containerId, this.#context.hostResolver());
@@ -231,28 +232,39 @@ export class ContainerController implements TaskController {
   async #create(spec: ContainerSpec, sandbox: SandboxState | undefined): Promise<void> {
     const template = this.#template();
     const hostname = hostnameOf(spec, this.containerId, template);
-    const host = this.#context.hostResolver();
-    const addresses = [
-      ...(sandbox?.endpoints ?? []).filter((endpoint) => !endpoint.network.ingress).flatMap(plainAddresses),
-    ];
     await this.#context.runtime.create({
       id: this.containerId,
       name: taskNameOf(this.#task),
       config: containerConfig(spec, this.containerId, template),
       hostConfig: hostConfig(spec, template),
       networkNamespace: sandbox?.networkNamespace ?? '',
-      hosts: hostsFile({
-        hostname,
-        names: [],
-        addresses: addresses.length > 0 ? addresses : gatewayAddress(sandbox),
-        extra: spec.hosts.map(hostsLine),
-      }),
-      resolvConf: resolvConf({
-        search: spec.dnsConfig?.search.length ? spec.dnsConfig.search : host.search,
-        options: spec.dnsConfig?.options.length ? spec.dnsConfig.options : host.options,
-      }),
+      ...this.#resolution(spec, hostname, sandbox),
       files: taskFiles(spec, this.#dependencies, template),
     });
+  }
+
+  /** /etc/hosts and /etc/resolv.conf. In the host's network there is no name server of ours: the host's are asked. */
+  #resolution(
+    spec: ContainerSpec,
+    hostname: string,
+    sandbox: SandboxState | undefined,
+  ): { hosts: string; resolvConf: string } {
+    const host = this.#context.hostResolver();
+    const orHost = (own: readonly string[] = [], ofHost: readonly string[]) => (own.length > 0 ? own : ofHost);
+    const nameservers = orHost(spec.dnsConfig?.nameservers, host.nameservers);
+    const search = orHost(spec.dnsConfig?.search, host.search);
+    const options = orHost(spec.dnsConfig?.options, host.options);
+    const extra = spec.hosts.map(hostsLine);
+    if (sandbox === undefined) {
+      const hosts = readFileSync('/etc/hosts', 'utf8') + hostsLines(extra);
+      return { hosts, resolvConf: formatResolvConf({ nameservers, search, options }) };
+    }
+    const own = sandbox.endpoints.filter((endpoint) => !endpoint.network.ingress).flatMap(plainAddresses);
+    const addresses = own.length > 0 ? own : gatewayAddress(sandbox);
+    return {
+      hosts: hostsFile({ hostname, names: [], addresses, extra }),
+      resolvConf: resolvConf({ search, options }),
+    };
   }
 
   /** As dockerd: always asks the registry, and is content with a local image when that fails. */
@@ -306,8 +318,8 @@ function hostsLine(line: string): { address: string; names: string[] } {
   return { address, names };
 }
 
-function gatewayAddress(sandbox: SandboxState | undefined): string[] {
-  return sandbox?.gateway ? [plainAddress(sandbox.gateway.address)] : [];
+function gatewayAddress(sandbox: SandboxState): string[] {
+  return sandbox.gateway ? [plainAddress(sandbox.gateway.address)] : [];
 }
 
 function registryAuth(header: string): RegistryAuth | undefined {

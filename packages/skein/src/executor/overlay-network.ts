@@ -1,6 +1,6 @@
 import { SkeinError } from '../common/index.ts';
 import type { OverlayNetwork } from '../overlay/types.ts';
-import type { Network } from '../swarm/gen/objects_pb.js';
+import type { Network, Task } from '../swarm/gen/objects_pb.js';
 import type { IPAMConfig } from '../swarm/gen/types_pb.js';
 
 /** Options of an overlay network's driver state (libnetwork drivers/overlay). */
@@ -11,6 +11,11 @@ const encryptedOption = 'encrypted';
 /** @returns true for networks that overlay VXLAN serves; false for node-local ones such as `host`. */
 export function isOverlay(network: Network): boolean {
   return network.driverState?.name === 'overlay';
+}
+
+/** @returns true when the task asks for the host's own network. */
+export function usesHostNetwork(task: Task): boolean {
+  return task.networks.some((attachment) => attachment.network?.driverState?.name === 'host');
 }
 
 /** @returns the swarm's network object in the overlay room's terms. @throws SkeinError Internal when subnets and VNIs do not match. */

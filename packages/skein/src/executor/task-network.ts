@@ -37,11 +37,6 @@ export class TaskNetwork {
     this.#balancer = balancer;
   }
 
-  /** @returns true when the task asks for the host's own network. */
-  static usesHost(task: Task): boolean {
-    return task.networks.some((attachment) => attachment.network?.driverState?.name === 'host');
-  }
-
   /** Makes the sandbox, starts its name server and balances what it sends to virtual IPs. */
   async prepare(task: Task, containerId: string, host: HostResolver): Promise<SandboxState> {
     const sandbox = await this.#overlay.createSandbox(sandboxSpec(task, containerId, this.#overlay.hasIpv6()));

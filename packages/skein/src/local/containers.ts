@@ -283,7 +283,17 @@ class PlainContainers implements LocalContainers {
   #modeOf(mode: string): NetworkMode {
     if (mode === 'none' || mode === 'host') return { kind: mode };
     if (!mode.startsWith('container:')) return { kind: 'own' };
-    return { kind: 'container', of: this.#options.runtime.find(mode.slice('container:'.length)) };
+    return { kind: 'container', of: this.#networkOwner(mode.slice('container:'.length)) };
+  }
+
+  #networkOwner(reference: string): string {
+    try {
+      return this.#options.runtime.find(reference);
+    } catch (error) {
+      // Of what is not found a client thinks that it is the image, which it pulls.
+      if (!(error instanceof SkeinError && error.code === 'NotFound')) throw error;
+      throw new SkeinError('InvalidArgument', error.message, { cause: error });
+    }
   }
 
   #hostnameOf(mode: NetworkMode, utsMode: string | undefined, id: string): string {

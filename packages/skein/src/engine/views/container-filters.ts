@@ -108,7 +108,7 @@ function containerMatches(
     matches(filters, 'health', (value) => (State.Health?.Status ?? 'none') === value) &&
     matches(filters, 'isolation', (value) => value === 'default' || value === '') &&
     matches(filters, 'ancestor', () => images.has(container.Image)) &&
-    matches(filters, 'network', (value) => isOnNetwork(engine, container.Id, value)) &&
+    matches(filters, 'network', (value) => isOnNetwork(engine, container, value)) &&
     matches(filters, 'volume', (value) =>
       container.Mounts.some((mount) => mount.Name === value || mount.Destination === value || mount.Source === value),
     ) &&

@@ -26,7 +26,7 @@ export function containerSummary(engine: Engine, container: ContainerInspect, op
     State: container.State.Status,
     Status: statusText(container.State, Date.now()),
     HostConfig: { NetworkMode: container.HostConfig.NetworkMode ?? 'default' },
-    NetworkSettings: { Networks: networksOf(engine, container.Id, plainAliasesSince) },
+    NetworkSettings: { Networks: networksOf(engine, container, plainAliasesSince) },
     Mounts: container.Mounts,
   };
   if (options.size) {
@@ -93,7 +93,7 @@ function networkSettings(engine: Engine, container: ContainerInspect, apiVersion
     IPPrefixLen: Number(prefix),
     IPv6Gateway: '',
     MacAddress: bridge?.mac ?? '',
-    Networks: networksOf(engine, id, apiVersion),
+    Networks: networksOf(engine, container, apiVersion),
   };
 }
 
@@ -128,16 +128,21 @@ function portList(engine: Engine, container: ContainerInspect): JsonObject[] {
 }
 
 /** @returns whether the container is on the network of that name or ID. */
-export function isOnNetwork(engine: Engine, containerId: string, network: string): boolean {
-  return Object.entries(networksOf(engine, containerId, plainAliasesSince)).some(
+export function isOnNetwork(engine: Engine, container: ContainerInspect, network: string): boolean {
+  return Object.entries(networksOf(engine, container, plainAliasesSince)).some(
     ([name, settings]) => name === network || settings.NetworkID.startsWith(network),
   );
 }
 
-function networksOf(engine: Engine, id: string, apiVersion: number): Record<string, EndpointSettings> {
+function networksOf(
+  engine: Engine,
+  { Id: id, HostConfig }: ContainerInspect,
+  apiVersion: number,
+): Record<string, EndpointSettings> {
   const sandbox = engine.networking.sandbox(id);
   const plain = engine.local.networking(id);
   if (plain !== undefined) return plainNetworks(engine, plain, id, apiVersion);
+  if (HostConfig.NetworkMode === 'host') return { host: unplaced(predefinedId(engine, 'host')) };
   return Object.fromEntries(
     (sandbox?.endpoints ?? []).map((endpoint) => [
       endpoint.network.name,
