@@ -12,7 +12,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { errorText, type Logger } from '../common/index.ts';
@@ -81,7 +81,7 @@ export class Collection<T> {
     const path = this.#path(key);
     const file = openSync(`${path}.new`, 'w', 0o600);
     try {
-      writeSync(file, text);
+      writeFileSync(file, text);
       fsyncSync(file);
     } finally {
       closeSync(file);
