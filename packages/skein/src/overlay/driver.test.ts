@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -101,6 +101,24 @@ test('the last container takes the network with it, and nothing stays behind', a
     before,
   );
   for (const folder of ['sandboxes', 'networks']) assert.deepEqual(readdirSync(`${host.stateDirectory}/${folder}`), []);
+});
+
+test('a network that could not be taken down to its end is made anew when it is needed again', async () => {
+  await using underlay = new TestUnderlay('half-removed');
+  const [left, right] = [await underlay.addHost(), await underlay.addHost()];
+  const network = testNetwork(13);
+  const b = await right.driver.createSandbox(testSandbox('bb', 4, [network]));
+  const spec = testSandbox('aa', 3, [network]);
+  await left.driver.createSandbox(spec);
+  const file = `${left.stateDirectory}/networks/${network.id}.json`;
+  rmSync(file);
+  mkdirSync(file);
+  await assert.rejects(left.driver.removeSandbox(spec.containerId), /EISDIR/);
+  rmdirSync(file);
+  const again = await left.driver.createSandbox(testSandbox('cc', 5, [network]));
+  assert.ok(await reaches(again.networkNamespace, b.networkNamespace, '10.77.13.4'));
+  await left.driver.removeSandbox(spec.containerId);
+  assert.ok(await reaches(b.networkNamespace, again.networkNamespace, '10.77.13.5'));
 });
 
 test('creating a sandbox again changes nothing, and repairs what somebody broke', async () => {

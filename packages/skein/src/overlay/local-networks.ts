@@ -176,7 +176,9 @@ export class LocalNetworks {
   async #ensure(network: OverlayNetwork): Promise<LocalOverlay> {
     const attachment = this.#cluster?.attachment;
     const existing = this.#networks.get(network.id);
-    if (existing !== undefined) {
+    // Its removal failed halfway: the rest goes now.
+    if (existing?.isClosed) this.#remove(existing);
+    else if (existing !== undefined) {
       if (attachment !== undefined) await existing.ensure(attachment);
       return existing;
     }

@@ -138,6 +138,11 @@ export class LocalOverlay {
     if (this.#loadBalancer !== undefined) this.#ensureLoadBalancer(this.#loadBalancer);
   }
 
+  /** Nothing is programmed any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   get loadBalancer(): StoredEndpoint | undefined {
     return this.#loadBalancer;
   }
