@@ -103,7 +103,8 @@ export class Inbox {
       return;
     }
     if (!this.#context.peers.isOn(event.nodeName, event.networkId)) {
-      if (keepEarly(network, event)) this.#options.cameEarly(network, event.nodeName);
+      const isFirst = keepEarly(network, event, this.#context.clock.now());
+      if (isFirst) this.#options.cameEarly(network, event.nodeName);
       this.#context.drops.add('owner-not-on-network');
       return;
     }

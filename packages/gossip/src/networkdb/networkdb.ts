@@ -20,7 +20,7 @@ import { EntryWriter } from './entry-writer.ts';
 import { Inbox } from './inbox.ts';
 import { LamportClock } from './lamport.ts';
 import { NetworkDBError, type NetworkDBOptions, type NetworkDBStats, type PeerInfo } from './options.ts';
-import { newOwnNetwork, type OwnNetwork } from './own-network.ts';
+import { forgetEarly, newOwnNetwork, type OwnNetwork } from './own-network.ts';
 import { type Peer, PeerTable } from './peers.ts';
 import { Rejoiner } from './rejoin.ts';
 import { TableGossip } from './table-gossip.ts';
@@ -300,7 +300,7 @@ export class NetworkDB implements AsyncDisposable {
     if (!network || network.leaving || peer.state !== 'alive') return;
     const early = network.early.get(peer.name);
     network.early.delete(peer.name);
-    if (early) this.#inbox.replay(early);
+    if (early) this.#inbox.replay(early.events);
     if (network.hasSynced && !early) return;
     network.hasSynced = true;
     const since = this.#clock.now();
@@ -458,7 +458,9 @@ export class NetworkDB implements AsyncDisposable {
         this.#nextPeerReap = now + this.#config.reapPeersInterval;
         this.#peers.reap(now - this.#config.reapNetwork, now - this.#config.reapNode);
       }
-      for (const { id, leaving, since } of [...this.#networks.values()]) {
+      for (const network of [...this.#networks.values()]) {
+        const { id, leaving, since } = network;
+        forgetEarly(network, now - this.#config.reapEntry);
         if (!leaving || since > now - this.#config.reapNetwork) continue;
         this.#store.remove(id, 'detached', () => true);
         this.#networks.delete(id);

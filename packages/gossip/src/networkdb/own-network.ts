@@ -16,7 +16,14 @@ export interface OwnNetwork {
   readonly own: BroadcastQueue;
   readonly relayed: BroadcastQueue;
   /** Events that came before the news that their owner is on the network. BOUNDED by `keepEarly`. */
-  readonly early: Map<string, TableEvent[]>;
+  readonly early: Map<string, EarlyEvents>;
+}
+
+/** Of one owner, in the order in which they came. */
+export interface EarlyEvents {
+  readonly events: TableEvent[];
+  /** Clock time, in ms, of the first. */
+  readonly since: number;
 }
 
 const MAX_EARLY_OWNERS = 256;
@@ -27,16 +34,21 @@ const MAX_EARLY_EVENTS = 64;
  * sync only. Beyond the bounds the owner who has waited longest is given up, and an owner's further events are left out.
  * @returns whether it is the first of its owner.
  */
-export function keepEarly({ early }: OwnNetwork, event: TableEvent): boolean {
+export function keepEarly({ early }: OwnNetwork, event: TableEvent, now: number): boolean {
   const known = early.get(event.nodeName);
   if (known !== undefined) {
-    if (known.length < MAX_EARLY_EVENTS) known.push(event);
+    if (known.events.length < MAX_EARLY_EVENTS) known.events.push(event);
     return false;
   }
   const [longest] = early.keys();
   if (longest !== undefined && early.size >= MAX_EARLY_OWNERS) early.delete(longest);
-  early.set(event.nodeName, [event]);
+  early.set(event.nodeName, { events: [event], since: now });
   return true;
+}
+
+/** Gives up owners whose events began before (clock time, in ms): nobody may remember any more what they have deleted. */
+export function forgetEarly({ early }: OwnNetwork, before: number): void {
+  for (const [owner, { since }] of early) if (since <= before) early.delete(owner);
 }
 
 export function newOwnNetwork(id: string, maxQueued: number, now: number): OwnNetwork {

@@ -300,8 +300,9 @@ test('a node that was held for dead says again what it is on, and exchanges its 
   await listener.close();
 });
 
-test('an event is kept until its owner is known to be on the network, however late the news of that comes', async () => {
-  await using cluster = await encryptedCluster(12, 1, { config: { bulkSyncInterval: 3_600 * SECOND } });
+test('an event is kept until its owner is known to be on the network, as long as he would remember its deletion', async () => {
+  const reapEntry = 60 * SECOND;
+  await using cluster = await encryptedCluster(12, 1, { config: { bulkSyncInterval: 3_600 * SECOND, reapEntry } });
   const network = cluster.network as SimulatedNetwork<BytePort>;
   const [first] = cluster.nodes;
   assert.ok(first);
@@ -341,6 +342,11 @@ test('an event is kept until its owner is known to be on the network, however la
   assert.equal(contents(first.db, 'net'), '');
   await tell({ type: 'network', body: { ...event, type: 'join', lTime: 1 } });
   assert.equal(contents(first.db, 'net'), 'key=value by owner');
+  void first.db.joinNetwork('other');
+  await tell({ type: 'table', body: { ...body, networkId: 'other' } });
+  await clock.advance(reapEntry + 5 * SECOND);
+  await tell({ type: 'network', body: { ...event, networkId: 'other', type: 'join', lTime: 2 } });
+  assert.equal(contents(first.db, 'other'), '');
   await owner.close();
 });
 
