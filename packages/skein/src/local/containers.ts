@@ -65,6 +65,8 @@ class PlainContainers implements LocalContainers {
   readonly #connections: Connections;
   readonly #sweep: AttachmentSweep;
   readonly #unsubscribe: () => void;
+  /** Containers that end to start again: `--rm` does not take them. BOUNDED by the calls under way. */
+  readonly #kept = new Set<string>();
   #closed = false;
 
   constructor(options: LocalContainersOptions) {
@@ -197,16 +199,24 @@ class PlainContainers implements LocalContainers {
     return this.#unlessRestarting(record, () => this.#options.runtime.kill(id, signal));
   }
 
-  async restart(id: string, options: { timeout?: number }): Promise<void> {
+  async restart(id: string, options: { timeout?: number; signal?: string }): Promise<void> {
     const record = this.#register.get(id);
-    const { runtime } = this.#options;
+    const { runtime, events } = this.#options;
     record.stopped = true;
-    await this.#unlessRestarting(record, async () => {
-      const { State } = await runtime.inspect(id);
-      if (State.Running) await runtime.stop(id, options);
-    });
-    await this.#register.settled(id);
+    this.#kept.add(id);
+    try {
+      await this.#unlessRestarting(record, async () => {
+        const { State } = await runtime.inspect(id);
+        if (State.Running) await runtime.stop(id, options);
+      });
+      await this.#register.settled(id);
+    } finally {
+      this.#kept.delete(id);
+    }
     await this.start(id);
+    const { Labels, Image } = (await runtime.inspect(id)).Config;
+    const actor = { id, attributes: { ...Labels, image: Image, name: record.name } };
+    events.publish({ type: 'container', action: 'restart', actor, scope: 'local' });
   }
 
   async rename(id: string, name: string): Promise<void> {
@@ -354,7 +364,7 @@ class PlainContainers implements LocalContainers {
       return;
     }
     await this.#networking.down(record);
-    if (!container || !hostConfig?.AutoRemove) return;
+    if (!container || !hostConfig?.AutoRemove || this.#kept.has(id)) return;
     await runtime.remove(id, { force: true, volumes: true });
     this.#forget(record);
   }

@@ -149,7 +149,7 @@ export interface LocalContainers extends AsyncDisposable {
   start(id: string): Promise<void>;
   stop(id: string, options: { timeout?: number; signal?: string }): Promise<void>;
   kill(id: string, signal: string): Promise<void>;
-  restart(id: string, options: { timeout?: number }): Promise<void>;
+  restart(id: string, options: { timeout?: number; signal?: string }): Promise<void>;
   rename(id: string, name: string): Promise<void>;
   remove(id: string, options: { force: boolean; volumes: boolean }): Promise<void>;
   /** Takes the new policy at once. */

@@ -61,7 +61,7 @@ export function containerRoutes(engine: Engine): Route[] {
     act('stop', (id, call) => ownerOf(id).stop(id, { ...timeoutOf(call), ...signalOf(call) })),
     act('restart', (id, call) => {
       if (!local.isPlain(id)) throw ofTask(id, '--force');
-      return local.restart(id, timeoutOf(call));
+      return local.restart(id, { ...timeoutOf(call), ...signalOf(call) });
     }),
     act('kill', (id, call) => ownerOf(id).kill(id, call.query.get('signal') || 'SIGKILL')),
     act('pause', (id) => runtime.pause(id)),
