@@ -227,17 +227,22 @@ test('docker run, create, start and what belongs to them', async (context) => {
     assert.match(docker('node1', 'stats', '--no-stream', '--format', '{{.MemUsage}}', 'front'), /\/ 100MiB/);
   });
 
-  await context.test('a restart has its signal and its event, and keeps a container that is to go when it ends', () => {
-    const loop = 'echo began; trap "echo asked; exit" USR1; while :; do sleep 0.1; done';
-    docker('node1', 'run', '-d', '--rm', '--name', 'again', 'ubuntu', 'sh', '-c', loop);
-    docker('node1', 'restart', '--signal', 'USR1', 'again');
-    assert.equal(docker('node1', 'logs', 'again'), 'began\nasked\nbegan\n');
-    // The client cuts durations to seconds.
-    const lately = ['--since', '10s', '--until', String(Date.now() / 1000), '--filter', 'container=again'];
-    assert.match(docker('node1', 'events', ...lately, '--format', '{{.Action}}'), /\nstop\nstart\nrestart\n/);
-    docker('node1', 'stop', '-t', '0', 'again');
-    assert.equal(docker('node1', 'ps', '-aq', '--filter', 'name=again'), '');
-  });
+  await context.test(
+    'a restart has its signal and its event, and keeps a container that is to go when it ends',
+    async () => {
+      const loop = 'echo began; trap "echo asked; exit" USR1; while :; do sleep 0.1; done';
+      docker('node1', 'run', '-d', '--rm', '--name', 'again', 'ubuntu', 'sh', '-c', loop);
+      docker('node1', 'restart', '--signal', 'USR1', 'again');
+      assert.equal(docker('node1', 'logs', 'again'), 'began\nasked\nbegan\n');
+      // The client cuts durations to seconds.
+      const lately = ['--since', '10s', '--until', String(Date.now() / 1000), '--filter', 'container=again'];
+      assert.match(docker('node1', 'events', ...lately, '--format', '{{.Action}}'), /\nstop\nstart\nrestart\n/);
+      docker('node1', 'stop', '-t', '0', 'again');
+      await eventually('it goes', () =>
+        docker('node1', 'ps', '-aq', '--filter', 'name=again') === '' ? true : undefined,
+      );
+    },
+  );
 
   await context.test('skein copies, lists and counts as docker does, on the same engine', () => {
     const folder = mkdtempSync(join(tmpdir(), 'skein-run-'));
