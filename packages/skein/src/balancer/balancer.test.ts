@@ -17,6 +17,8 @@ import {
 } from '@skein/netlink';
 import { silentLogger } from '../common/index.ts';
 import { createLoadBalancer } from './balancer.ts';
+import { Pace } from './pace.ts';
+import { ServiceTable } from './service-table.ts';
 import { greeting, networkId, TestCgroup, TestSegment, ToldGossip, virtualIp } from './testing.ts';
 import { sendInit } from './testing-sctp.ts';
 import type { LoadBalancer } from './types.ts';
@@ -362,6 +364,32 @@ testBoth("a lost node's tasks are the last resort, until they are told again", a
   assert.match(await greeting(segment.get('client'), virtualIp, port), /^task[12] /);
   await sleep(500);
   assert.equal(await greeting(segment.get('client'), virtualIp, port), 'ECONNREFUSED');
+});
+
+test('what changes during a pass waits for the rest that the pass owes', async (context) => {
+  const { segment, gossip, start } = await scene('rest');
+  await using _segment = segment;
+  await using balancer = start();
+  balancer.joinCluster(gossip.asNetworkDB());
+  const restMs = 400;
+  const [begins, ends]: [number[], number[]] = [[], []];
+  const { addresses } = ServiceTable.prototype;
+  context.mock.method(ServiceTable.prototype, 'addresses', function (this: ServiceTable, id: string) {
+    begins.push(performance.now());
+    return addresses.call(this, id);
+  });
+  context.mock.method(Pace.prototype, 'waitMs', () => (ends.length > 0 ? restMs : 0));
+  context.mock.method(Pace.prototype, 'spend', () => void ends.push(performance.now()));
+  // Many, so that a pass takes longer than changes are waited for.
+  for (let number = 0; number < 60; number++) balancer.attach({ ...client(segment), containerId: `client${number}` });
+  let isDisabled = false;
+  const churn = setInterval(() => {
+    isDisabled = !isDisabled;
+    gossip.tell('10.88.0.11', {}, isDisabled);
+  }, 2);
+  await until('a second pass', () => begins.length >= 2).finally(() => clearInterval(churn));
+  const rest = (begins[1] ?? 0) - (ends[0] ?? 0);
+  assert.ok(rest >= restMs, `the second pass began ${Math.round(rest)} ms after the end of the first`);
 });
 
 testBoth('what a gossip said that this host has left is forgotten, unless the next one says it again', async (way) => {

@@ -75,6 +75,7 @@ class Balancer implements LoadBalancer {
   readonly #dirty = new Set<string>();
   /** Network ID → addresses of tasks that flows may lead to. BOUNDED by the records, and those gone since the last pass. */
   readonly #known = new Map<string, Set<string>>();
+  /** Set from when a pass is wanted until it has ended. */
   #timer: NodeJS.Timeout | undefined;
   readonly #pace = new Pace();
   #programming: Promise<void> = Promise.resolve();
@@ -281,11 +282,18 @@ class Balancer implements LoadBalancer {
 
   #schedule(networkId: string): void {
     this.#dirty.add(networkId);
+    this.#programSoon();
+  }
+
+  /** What changes during a pass waits for its end, and then for the rest that it owes. */
+  #programSoon(): void {
     if (this.#isClosed) return;
     const delayMs = Math.max(programDelayMs, this.#pace.waitMs(performance.now()));
     this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#programming = this.#programming.then(() => this.#program());
+      this.#programming = this.#program().finally(() => {
+        this.#timer = undefined;
+        if (this.#dirty.size > 0) this.#programSoon();
+      });
     }, delayMs);
   }
 
