@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { NetworkDB } from '@skein/gossip';
 import { NetworkNamespace, Nftables, RouteSocket, readSysctl } from '@skein/netlink';
-import { networkNamespaceName } from './names.ts';
+import { loadBalancerNamespaceName, networkNamespaceName } from './names.ts';
 import { reaches, show, steadyFlow, type TestHost, TestUnderlay, testNetwork, testSandbox } from './testing.ts';
 import type { OverlayNetwork } from './types.ts';
 
@@ -256,6 +256,36 @@ test('the load balancer has an address of its own that other hosts reach', async
   await left.driver.setLoadBalancerAddresses(new Map([[network.id, { network, address: '10.77.7.9/24' }]]));
   assert.ok(await reaches(b.networkNamespace, balancer, '10.77.7.9'));
   assert.equal(underlay.gossip.entries.size, 3);
+});
+
+test('a network that is broken keeps no other one from its load balancer, nor the host from the gossip', async () => {
+  await using underlay = new TestUnderlay('broken-one');
+  const [left, right] = [await underlay.addHost(), await underlay.addHost()];
+  const [broken, whole] = [testNetwork(21), testNetwork(22)];
+  const a = await left.driver.createSandbox(testSandbox('aa', 3, [broken, whole]));
+  const b = await right.driver.createSandbox(testSandbox('bb', 4, [whole]));
+  {
+    using sandbox = NetworkNamespace.open(sandboxPath(left, broken));
+    using route = RouteSocket.open(sandbox);
+    route.links.delete(route.links.get('br0')?.index ?? 0);
+    route.links.create({ kind: 'veth', name: 'br0', peer: { name: 'no-bridge' } });
+  }
+  const given = new Map([
+    [broken.id, { network: broken, address: '10.77.21.9/24' }],
+    [whole.id, { network: whole, address: '10.77.22.9/24' }],
+  ]);
+  const balancer = `${left.namespaceDirectory}/${loadBalancerNamespaceName(whole.id)}`;
+  await left.driver.setLoadBalancerAddresses(given);
+  assert.ok(await reaches(b.networkNamespace, balancer, '10.77.22.9'));
+
+  await left.driver[Symbol.asyncDispose]();
+  underlay.gossip.lose(left.node, 'left');
+  left.node = underlay.gossip.node('host1-again', left.vtep);
+  left.driver = underlay.driverFor(left);
+  await left.driver.adopt(new Set([a.containerId]));
+  await underlay.join(left);
+  assert.deepEqual([...left.node.joined].sort(), [broken.id, whole.id]);
+  assert.ok(await reaches(b.networkNamespace, balancer, '10.77.22.9'));
 });
 
 test('a subnet that this host routes elsewhere is refused with both named, and nothing is left', async () => {

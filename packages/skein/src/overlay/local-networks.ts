@@ -88,6 +88,7 @@ export class LocalNetworks {
         this.#host.logger.error({ network: overlay.network.name, error: errorText(error) }, 'cannot repair a network');
       }
       this.#announce(overlay);
+      this.#tryLoadBalancer(overlay);
     }
   }
 
@@ -132,7 +133,7 @@ export class LocalNetworks {
   }
 
   ensureLoadBalancers(): void {
-    for (const overlay of this.#networks.values()) this.#ensureLoadBalancer(overlay);
+    for (const overlay of this.#networks.values()) this.#tryLoadBalancer(overlay);
   }
 
   /** Makes the endpoint, and its network if this is the first. `isKnown`: its container had it before this daemon. */
@@ -190,6 +191,7 @@ export class LocalNetworks {
     this.#publishEvent('create', network, {});
     try {
       this.#announce(overlay);
+      this.#ensureLoadBalancer(overlay);
     } catch (error) {
       this.#remove(overlay);
       throw error;
@@ -212,7 +214,16 @@ export class LocalNetworks {
     for (const { endpoint } of overlay.endpoints.values()) {
       exchange.publish(overlay.network.id, endpoint);
     }
-    this.#ensureLoadBalancer(overlay);
+  }
+
+  /** One network's failure is no other one's: it is logged, and tried again with the manager's next word or a new gossip. */
+  #tryLoadBalancer(overlay: LocalOverlay): void {
+    try {
+      this.#ensureLoadBalancer(overlay);
+    } catch (error) {
+      const { name } = overlay.network;
+      this.#host.logger.error({ network: name, error: errorText(error) }, 'a network has no load balancer here');
+    }
   }
 
   #ensureLoadBalancer(overlay: LocalOverlay): void {
