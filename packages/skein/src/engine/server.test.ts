@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { EventBus, silentLogger } from '../common/index.ts';
+import { EventBus, SkeinError, silentLogger } from '../common/index.ts';
 import { startEngine } from './server.ts';
 import { FakeEngine, fakeLocal } from './testing/fake-engine.ts';
 
@@ -346,6 +346,12 @@ describe('streams', () => {
     const container = await engine.request('GET', '/v1.51/containers/one/logs?stderr=1&timestamps=1');
     assert.equal(container.headers['content-type'], 'application/vnd.docker.multiplexed-stream');
     assert.equal(container.text, '\x02\0\0\0\0\0\0\x272026-11-25T01:02:03.500000000Z trouble\n');
+    engine.runtime.logFailure = new SkeinError('Unimplemented', 'configured logging driver does not support reading');
+    const unread = await engine.request('GET', '/containers/one/logs?stdout=1');
+    assert.deepEqual(
+      [unread.status, unread.json],
+      [501, { message: 'configured logging driver does not support reading' }],
+    );
     const none = await engine.request('GET', '/containers/one/logs');
     assert.deepEqual(
       [none.status, none.json],

@@ -1,4 +1,5 @@
 /** Logs of containers, services and tasks: frames, times, details. */
+import type { LogEntry, LogOptions } from '../../container/types.ts';
 import type { Service, Task } from '../../swarm/gen/objects_pb.js';
 import { invalid } from '../errors.ts';
 import { flagParameter, pathParameter, timeParameter } from '../parameters.ts';
@@ -30,20 +31,28 @@ export function logRoutes(engine: Engine): Route[] {
       const query = logQuery(call);
       const id = engine.runtime.find(pathParameter(call, 'id'));
       const { Config } = await engine.runtime.inspect(id);
-      return lines(call, query, Config.Tty, (signal) => containerLines(engine, id, query, signal));
+      // Opened before the answer begins: what has no log says so.
+      const entries = engine.runtime.logs(id, readOptions(call, query));
+      return lines(call, query, Config.Tty, containerLines(entries));
     }),
     get('/services/:id/logs', (call) => {
       const query = logQuery(call);
       const service = engine.swarm.control().findService(pathParameter(call, 'id'));
-      return lines(call, query, hasTty(service.spec?.task), (signal) =>
-        clusterLines(engine, { serviceIds: [service.id], taskIds: [] }, query, signal),
+      return lines(
+        call,
+        query,
+        hasTty(service.spec?.task),
+        clusterLines(engine, { serviceIds: [service.id], taskIds: [] }, readOptions(call, query)),
       );
     }),
     get('/tasks/:id/logs', (call) => {
       const query = logQuery(call);
       const task = engine.swarm.control().findTask(pathParameter(call, 'id'));
-      return lines(call, query, hasTty(task.spec), (signal) =>
-        clusterLines(engine, { serviceIds: [], taskIds: [task.id] }, query, signal),
+      return lines(
+        call,
+        query,
+        hasTty(task.spec),
+        clusterLines(engine, { serviceIds: [], taskIds: [task.id] }, readOptions(call, query)),
       );
     }),
   ];
@@ -72,26 +81,24 @@ function logQuery(call: Call): LogQuery {
 const hasTty = (spec: Task['spec'] | NonNullable<Service['spec']>['task']): boolean =>
   spec?.runtime.case === 'container' && spec.runtime.value.tty;
 
-async function* containerLines(
-  { runtime }: Engine,
-  id: string,
-  query: LogQuery,
-  signal: AbortSignal,
-): AsyncIterable<LogLine> {
+/** What there is to read, without how it is shown. */
+function readOptions({ signal }: Call, query: LogQuery): LogOptions & { readonly signal: AbortSignal } {
   const { timestamps: _shown, details: _more, ...options } = query;
-  for await (const entry of runtime.logs(id, { ...options, signal })) {
-    yield { stream: entry.stream, timestamp: entry.timestamp, data: entry.line, attributes: {} };
+  return { ...options, signal };
+}
+
+async function* containerLines(entries: AsyncIterable<LogEntry>): AsyncIterable<LogLine> {
+  for await (const { stream, timestamp, line } of entries) {
+    yield { stream, timestamp, data: line, attributes: {} };
   }
 }
 
 async function* clusterLines(
   { swarm }: Engine,
   ids: { serviceIds: string[]; taskIds: string[] },
-  query: LogQuery,
-  signal: AbortSignal,
+  { until: _never, ...options }: ReturnType<typeof readOptions>,
 ): AsyncIterable<LogLine> {
-  const { timestamps: _shown, details: _more, until: _never, ...options } = query;
-  for await (const message of swarm.logs().subscribe({ ...ids, ...options, signal })) {
+  for await (const message of swarm.logs().subscribe({ ...ids, ...options })) {
     // The CLI finds the task of a line by these three (moby daemon/cluster/services.go: ServiceLogs).
     const attributes = {
       ...message.attributes,
@@ -103,15 +110,10 @@ async function* clusterLines(
   }
 }
 
-function lines(
-  call: Call,
-  query: LogQuery,
-  tty: boolean,
-  open: (signal: AbortSignal) => AsyncIterable<LogLine>,
-): Reply {
+function lines(call: Call, query: LogQuery, tty: boolean, shown: AsyncIterable<LogLine>): Reply {
   return stream(outputType(tty, call.apiVersion), async (response, signal) => {
     try {
-      for await (const line of open(signal)) {
+      for await (const line of shown) {
         const text = Buffer.concat([Buffer.from(prefix(line, query)), line.data]);
         if (!(await write(response, tty ? text : frame(line.stream, text), signal))) return;
       }

@@ -129,6 +129,7 @@ export class FakeRuntime implements ContainerRuntime {
   readonly execs = new FakeExecs();
   readonly images: Images;
   logEntries: LogEntry[] = [];
+  logFailure: SkeinError | undefined;
 
   constructor(image: Record<string, unknown>, imageSummary: Record<string, unknown>) {
     this.images = fakeImages(image as ImageInspect, imageSummary);
@@ -201,8 +202,9 @@ export class FakeRuntime implements ContainerRuntime {
   async wait(id: string): Promise<{ exitCode: number; error: string }> {
     return { exitCode: this.#get(id).State.ExitCode, error: '' };
   }
-  async *logs(): AsyncIterable<LogEntry> {
-    yield* this.logEntries;
+  logs(): AsyncIterable<LogEntry> {
+    if (this.logFailure !== undefined) throw this.logFailure;
+    return Readable.from(this.logEntries);
   }
   async attach(): Promise<ProcessStreams> {
     return { stdin: undefined, stdout: Readable.from([Buffer.from('attached\n')]), stderr: undefined };
