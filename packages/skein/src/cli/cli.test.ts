@@ -223,6 +223,13 @@ test('exec shows both streams and ends with the code of the process', async () =
   assert.deepEqual(sent.Cmd, ['ls', '-l']);
 });
 
+test('run without the terminal that it is to have makes no container', async () => {
+  const sent = requests.length;
+  const { code, err } = await skein(['run', '-it', 'ubuntu']);
+  assert.deepEqual([code, err], [1, 'the input device is not a TTY\n']);
+  assert.deepEqual(requests.slice(sent), []);
+});
+
 test('network create prints the ID; filters and repeated flags reach the engine', async () => {
   const { out } = await skein([
     'network',

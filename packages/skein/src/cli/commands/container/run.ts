@@ -6,6 +6,7 @@ import type { Flags } from '../../command/flags.ts';
 import { pullImage } from '../image.ts';
 import { attachTo } from './attach.ts';
 import { createBody, createFlags } from './run-flags.ts';
+import { requireTerminal } from './session.ts';
 
 /** Exit codes of a command that is there but cannot run, and of one that is not there (POSIX sh, docker run). */
 const cannotRun = 126;
@@ -32,6 +33,8 @@ export const run = command(
   --sig-proxy           Pass SIGINT and SIGTERM on to the process (default true)
   `,
   async (context, flags, [image = '', ...words]) => {
+    // Before there is a container that nobody would take away.
+    if (!flags.on('detach')) requireTerminal(context, flags.on('tty'), flags.on('interactive'));
     const id = await refusedAs(() => createContainer(context, flags, image, words));
     const start = (): Promise<string> => refusedAs(() => context.client.text('POST', `/containers/${id}/start`));
     if (flags.on('detach')) {
