@@ -324,6 +324,27 @@ test('the MTU is that of the underlay or of the network option, minus 50', async
   assert.equal(route.links.get('eth1')?.mtu, 1250);
 });
 
+test('running containers follow the MTU of the underlay when the daemon comes back', async () => {
+  await using underlay = new TestUnderlay('mtu-change');
+  const host = await underlay.addHost();
+  const network = testNetwork(23);
+  const { containerId, networkNamespace } = await host.driver.createSandbox(testSandbox('aa', 3, [network]));
+  using route = RouteSocket.open(host.namespace);
+  route.links.set(route.links.get('eth0')?.index ?? 0, { mtu: 1400 });
+  await host.driver[Symbol.asyncDispose]();
+  host.driver = underlay.driverFor(host);
+  await host.driver.adopt(new Set([containerId]));
+  using container = NetworkNamespace.open(networkNamespace);
+  using inside = RouteSocket.open(container);
+  using sandbox = NetworkNamespace.open(sandboxPath(host, network));
+  using outside = RouteSocket.open(sandbox);
+  const ports = outside.links.list().filter(({ name }) => name !== 'lo');
+  assert.deepEqual(
+    [inside.links.get('eth0'), ...ports].map((link) => link?.mtu),
+    [1350, 1350, 1350, 1350],
+  );
+});
+
 test('a network of two subnets has a bridge and a tunnel for each', async () => {
   await using underlay = new TestUnderlay('two-subnets');
   const left = await underlay.addHost();

@@ -15,7 +15,8 @@ export interface EndpointPlan {
   /** CIDR; undefined = no IPv6 on the link. */
   readonly ipv6Address?: string | undefined;
   readonly mac: string;
-  readonly mtu: number;
+  /** Undefined: not known yet; what is there stays. */
+  readonly mtu: number | undefined;
   /** Bytes of the largest TCP segment that the container hands over; undefined: as the kernel makes it. */
   readonly largestSegment?: number;
   readonly alias: string;
@@ -76,10 +77,13 @@ function ensurePair(
   bridgeNamespace: NetworkNamespace,
   plan: EndpointPlan,
 ): number {
+  const { mtu } = plan;
   const near = inside.links.get(plan.interfaceName);
   const far = outside.links.get(plan.portName);
   if (near !== undefined && far !== undefined && near.alias === plan.alias) {
     if (near.mac !== plan.mac) inside.links.set(near.index, { mac: plan.mac });
+    if (near.mtu !== (mtu ?? near.mtu)) inside.links.set(near.index, { mtu });
+    if (far.mtu !== (mtu ?? far.mtu)) outside.links.set(far.index, { mtu });
     return near.index;
   }
   if (near !== undefined) inside.links.delete(near.index);
@@ -88,9 +92,9 @@ function ensurePair(
     kind: 'veth',
     name: plan.interfaceName,
     mac: plan.mac,
-    mtu: plan.mtu,
+    mtu,
     alias: plan.alias,
-    peer: { name: plan.portName, mtu: plan.mtu, namespace: bridgeNamespace },
+    peer: { name: plan.portName, mtu, namespace: bridgeNamespace },
   });
   return created.index;
 }

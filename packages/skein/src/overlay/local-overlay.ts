@@ -66,6 +66,7 @@ export class LocalOverlay {
   readonly #namespaceName: string;
   #network: OverlayNetwork;
   #tunnel: TunnelEnd;
+  /** 0: not known yet. */
   #mtu = 0;
   #loadBalancer: StoredEndpoint | undefined;
   /** Rows that no record explains stay in the kernel while this is set: they are of an earlier daemon. */
@@ -167,7 +168,7 @@ export class LocalOverlay {
       address: endpoint.address,
       ipv6Address: endpoint.ipv6Address,
       mac: endpoint.mac,
-      mtu: this.#mtu,
+      mtu: this.#mtu || undefined,
       largestSegment: this.#largestSegment,
       alias: linkAlias(this.network.id, owner),
       port: containerPort,
