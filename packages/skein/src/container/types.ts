@@ -319,6 +319,8 @@ export interface Images {
   /** `docker import`: a root file system tar as a one-layer image. @returns the image ID. */
   import(archive: Readable, options: { reference?: string; changes: string[]; message: string }): Promise<string>;
   list(filters: Filters, options: { all: boolean; digests: boolean }): Promise<ImageSummary[]>;
+  /** @returns all images with what each shares with others (`SharedSize`), and the bytes of all layers together. */
+  usage(): Promise<{ images: ImageSummary[]; layersSize: number }>;
   /** @throws SkeinError NotFound `No such image: X:latest`. */
   inspect(reference: string): Promise<ImageInspect>;
   history(reference: string): Promise<Record<string, unknown>[]>;

@@ -51,6 +51,22 @@ export function summaryOf(image: StoredImage): ImageSummary {
   };
 }
 
+/** @returns what `docker system df` counts: a layer that several images have takes its space once. */
+export function usageOf(images: readonly StoredImage[]): { images: ImageSummary[]; layersSize: number } {
+  const layers = new Map<string, { size: number; images: number }>();
+  for (const { chain, layerSizes } of images) {
+    for (const [index, key] of chain.entries()) {
+      layers.set(key, { size: layerSizes[index] ?? 0, images: (layers.get(key)?.images ?? 0) + 1 });
+    }
+  }
+  const sharedBy = ({ chain }: StoredImage): number =>
+    chain.reduce((sum, key) => sum + ((layers.get(key)?.images ?? 0) > 1 ? (layers.get(key)?.size ?? 0) : 0), 0);
+  return {
+    images: images.map((image) => ({ ...summaryOf(image), SharedSize: sharedBy(image) })),
+    layersSize: [...layers.values()].reduce((sum, { size }) => sum + size, 0),
+  };
+}
+
 /** @returns `docker image inspect`. */
 export function inspectOf(image: StoredImage): ImageInspect {
   const { config } = image;

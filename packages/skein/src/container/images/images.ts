@@ -17,7 +17,7 @@ import { resolveReference } from '../registry/resolve.ts';
 import { nowText } from '../time.ts';
 import type { Filters, ImageInspect, ImageSummary, Images, PullProgress, RegistryAuth } from '../types.ts';
 import { readDocument } from './content.ts';
-import { historyOf, inspectOf, summaryOf } from './documents.ts';
+import { historyOf, inspectOf, summaryOf, usageOf } from './documents.ts';
 import { matchesFilters, withAskedNames } from './filters.ts';
 import { importImage } from './import.ts';
 import { loadImages } from './load.ts';
@@ -81,6 +81,7 @@ export class ImageStore implements Images {
   async #load(id: string, records: readonly Image[]): Promise<StoredImage> {
     const own = records.filter((record) => recordImageId(record) === id);
     const config = parseImageConfig(await readDocument(this.#containerd, id));
+    const chain = chainIds(config.rootfs.diff_ids);
     const names = own.filter(({ name }) => name !== id).map(({ name }) => parseReference(name));
     const [first] = own;
     if (!first?.target) throw new SkeinError('NotFound', `No such image: ${id}`);
@@ -95,20 +96,29 @@ export class ImageStore implements Images {
         .filter((name) => name.digest !== undefined)
         .map(familiarReference)
         .sort(),
-      layerSizes: await chainSizes(this.#containerd, chainIds(config.rootfs.diff_ids)),
+      chain,
+      layerSizes: await chainSizes(this.#containerd, chain),
       lastTagTime: own.find(({ name }) => name === id)?.labels[lastTagLabel] ?? '',
       target: first.target,
     };
   }
 
   async list(filters: Filters): Promise<ImageSummary[]> {
-    const records = await this.#records();
-    const images = await Promise.all([...new Set(records.map(recordImageId))].map((id) => this.#load(id, records)));
+    const images = await this.#all();
     const chosen: StoredImage[] = [];
     for (const image of images)
       if (await matchesFilters(image, filters, (text) => this.#created(text))) chosen.push(image);
     chosen.sort((a, b) => (b.config.created ?? '').localeCompare(a.config.created ?? ''));
     return chosen.map((image) => summaryOf(withAskedNames(image, filters)));
+  }
+
+  async usage(): Promise<{ images: ImageSummary[]; layersSize: number }> {
+    return usageOf(await this.#all());
+  }
+
+  async #all(): Promise<StoredImage[]> {
+    const records = await this.#records();
+    return Promise.all([...new Set(records.map(recordImageId))].map((id) => this.#load(id, records)));
   }
 
   async #created(reference: string): Promise<string> {

@@ -9,6 +9,8 @@ export interface StoredImage {
   readonly tags: string[];
   /** Familiar, as in `ubuntu@sha256:…`. */
   readonly digests: string[];
+  /** The key of each layer: it stands for those below it, too. */
+  readonly chain: string[];
   /** Bytes of each layer, unpacked. */
   readonly layerSizes: number[];
   readonly lastTagTime: string;

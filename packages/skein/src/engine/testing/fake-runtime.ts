@@ -273,6 +273,7 @@ function fakeImages(image: ImageInspect, summary: Record<string, unknown>): Imag
       return image.Id;
     },
     list: async () => [summary as never],
+    usage: async () => ({ images: [{ ...summary, SharedSize: 0 } as never], layersSize: Number(summary.Size) }),
     inspect: async (reference) => require(reference),
     history: async () => [
       { Id: image.Id, Created: 1795477843, CreatedBy: '', Tags: ['ubuntu:latest'], Size: 1, Comment: '' },

@@ -4,13 +4,13 @@ import type { Engine } from '../types.ts';
 import { containerSummary } from './container.ts';
 
 export async function diskUsage(engine: Engine): Promise<JsonObject> {
-  const images = await engine.runtime.images.list({}, { all: true, digests: true });
+  const { images, layersSize } = await engine.runtime.images.usage();
   const containers = await Promise.all(
     (await engine.runtime.list()).map((container) => engine.runtime.inspect(container.Id, { size: true })),
   );
   const using = (imageId: string): number => containers.filter((container) => container.Image === imageId).length;
   return {
-    LayersSize: images.reduce((total, image) => total + (typeof image.Size === 'number' ? image.Size : 0), 0),
+    LayersSize: layersSize,
     Images: images.map((image) => ({ ...image, Containers: using(image.Id) })),
     Containers: containers.map((container) => containerSummary(engine, container, { size: true })),
     Volumes: await Promise.all(
