@@ -4,7 +4,6 @@ import {
   Counters,
   type Logger,
   type Random,
-  shuffle,
   silentLogger,
   systemClock,
   systemRandom,
@@ -19,6 +18,7 @@ import type { Context } from './context.ts';
 import { EntryWriter } from './entry-writer.ts';
 import { Inbox } from './inbox.ts';
 import { LamportClock } from './lamport.ts';
+import { Newcomers } from './newcomers.ts';
 import { NetworkDBError, type NetworkDBOptions, type NetworkDBStats, type PeerInfo } from './options.ts';
 import { forgetEarly, newOwnNetwork, type OwnNetwork } from './own-network.ts';
 import { type Peer, PeerTable } from './peers.ts';
@@ -60,11 +60,9 @@ export class NetworkDB implements AsyncDisposable {
   readonly #context: Context;
   readonly #writer: EntryWriter;
   readonly #inbox: Inbox;
+  readonly #newcomers: Newcomers;
   #running: Running | undefined;
   #reapTimer: Timer | undefined;
-  /** Peers that came back lately. BOUNDED by the peers. */
-  readonly #returned = new Set<Peer>();
-  #returnTimer: Timer | undefined;
   #nextPeerReap = 0;
   #failures = 0;
   #isStarting = false;
@@ -87,7 +85,7 @@ export class NetworkDB implements AsyncDisposable {
       events: {
         reachability: (peer) => this.#reachabilityChanged(peer),
         gone: (peer, wasReachable) => this.#store.removeOwner(peer.name, wasReachable),
-        attached: (peer, networkId) => this.#peerAttached(peer, networkId),
+        attached: (peer, networkId) => this.#newcomers.attached(peer, networkId),
         detached: (peer, id) => this.#store.remove(id, 'left', ({ owner }) => owner === peer.name),
       },
     });
@@ -127,8 +125,15 @@ export class NetworkDB implements AsyncDisposable {
       writer: this.#writer,
       bulk: this.#bulk,
       gossip: this.#gossip,
-      cameEarly: (network, owner) => this.#askForNetworks(network, owner),
+      cameEarly: (network, owner) => this.#newcomers.cameEarly(network, owner),
       pass: (name, data) => this.#memberlist.queueBroadcast(name, data),
+    });
+    this.#newcomers = new Newcomers({
+      context: this.#context,
+      bulk: this.#bulk,
+      exchangeStates: (address) => this.#memberlist.join([address]),
+      announce: (network) => this.#broadcastNetworkEvent('join', network),
+      replay: (events) => this.#inbox.replay(events),
     });
   }
 
@@ -178,7 +183,7 @@ export class NetworkDB implements AsyncDisposable {
       events: {
         join: (member) => this.#peerJoined(member),
         leave: (member) => this.#peerLost(member),
-        declaredDead: () => this.#declaredDead(),
+        declaredDead: () => this.#newcomers.declaredDead(),
       },
     });
     const rejoiner = new Rejoiner({
@@ -224,7 +229,7 @@ export class NetworkDB implements AsyncDisposable {
       return;
     }
     const peer = this.#peers.get(member.name);
-    if (hadFormerLife && peer) this.#peerReturned(peer);
+    if (hadFormerLife && peer) this.#newcomers.returned(peer);
   }
 
   #peerLost(member: Member): void {
@@ -240,76 +245,12 @@ export class NetworkDB implements AsyncDisposable {
       return;
     }
     void this.#bulk.request(peer, this.#bulk.common(peer));
-    this.#peerReturned(peer);
-  }
-
-  /** Whoever held this node for dead, rightly or not, may have forgotten its networks and rows, as dockerd does. */
-  #declaredDead(): void {
-    const peers = this.#peers.all().filter((peer) => peer.state === 'alive' && this.#bulk.common(peer).length > 0);
-    shuffle(this.#random, peers);
-    for (const peer of peers.slice(0, this.#config.syncedOnReturn)) this.#peerReturned(peer);
-  }
-
-  /**
-   * A peer that was lost, or its daemon, has come back. dockerd forgets what a lost node was on, and drops what it says
-   * of networks until it knows again: it is told, and a little later asked.
-   */
-  #peerReturned(peer: Peer): void {
-    this.#returned.add(peer);
-    this.#returnTimer ??= this.#clock.setTimeout(() => this.#announceAgain(), this.#config.newcomerDelay);
-  }
-
-  #announceAgain(): void {
-    for (const network of this.#attached()) {
-      network.lTime = this.#context.networkClock.increment();
-      this.#broadcastNetworkEvent('join', network);
-    }
-    this.#returnTimer = this.#clock.setTimeout(() => {
-      this.#returnTimer = undefined;
-      const peers = [...this.#returned];
-      this.#returned.clear();
-      for (const peer of peers) if (peer.state === 'alive') void this.#syncWith(peer);
-    }, this.#config.newcomerDelay);
-  }
-
-  /** Whose networks are not known is asked for them first. */
-  async #syncWith(peer: Peer): Promise<void> {
-    if (this.#bulk.common(peer).length === 0 && this.networks().length > 0) await this.#exchangeStates(peer);
-    if (!this.#closed) await this.#bulk.request(peer, this.#bulk.common(peer));
-  }
-
-  async #exchangeStates({ name, address }: Peer): Promise<void> {
-    try {
-      await this.#memberlist.join([formatAddress(address)]);
-    } catch (error) {
-      this.#logger.debug('a peer does not say what networks it is on', { peer: name, error });
-    }
+    this.#newcomers.returned(peer);
   }
 
   #reconnected(peer: Peer): void {
     this.#broadcastNodeEvent('join');
     void this.#bulk.request(peer, this.#bulk.common(peer));
-  }
-
-  /**
-   * Events of a peer that came too early are taken now. It, or a first peer, is also asked for what was missed: not at
-   * once, as it is about to ask by itself. dockerd mistakes an answer that crosses its own question, and then waits 30 s with its task.
-   */
-  #peerAttached(peer: Peer, networkId: string): void {
-    const network = this.#networks.get(networkId);
-    if (!network || network.leaving || peer.state !== 'alive') return;
-    const early = network.early.get(peer.name);
-    network.early.delete(peer.name);
-    if (early) this.#inbox.replay(early.events);
-    if (network.hasSynced && !early) return;
-    network.hasSynced = true;
-    const since = this.#clock.now();
-    this.#clock.setTimeout(() => {
-      if (this.#closed || network.leaving || (peer.syncedAt.get(networkId) ?? 0) >= since) return;
-      void this.#bulk.request(peer, [networkId]).then((answered) => {
-        if (!answered) network.hasSynced = false;
-      });
-    }, this.#config.newcomerDelay);
   }
 
   #broadcastNodeEvent(type: 'join' | 'leave', onDone?: () => void): void {
@@ -329,14 +270,6 @@ export class NetworkDB implements AsyncDisposable {
 
   *#attached(): Generator<OwnNetwork> {
     for (const network of this.#networks.values()) if (!network.leaving) yield network;
-  }
-
-  /** The news of what a peer is on may not come any more; it comes with an exchange of states. */
-  #askForNetworks(network: OwnNetwork, owner: string): void {
-    this.#clock.setTimeout(() => {
-      const peer = this.#peers.get(owner);
-      if (!this.#closed && peer && network.early.has(owner)) void this.#exchangeStates(peer);
-    }, this.#config.newcomerDelay);
   }
 
   #attachedTo(networkId: string): OwnNetwork {
@@ -531,7 +464,8 @@ export class NetworkDB implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    for (const timer of [this.#reapTimer, this.#returnTimer]) if (timer) this.#clock.clearTimeout(timer);
+    if (this.#reapTimer) this.#clock.clearTimeout(this.#reapTimer);
+    this.#newcomers.close();
     this.#bulk.close();
     this.#gossip.close();
     this.#running?.rejoiner.close();

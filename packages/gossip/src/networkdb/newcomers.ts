@@ -1,0 +1,121 @@
+import { shuffle, type Timer } from '../runtime/index.ts';
+import { formatAddress } from '../wire/index.ts';
+import type { BulkSyncer } from './bulk-sync.ts';
+import type { TableEvent } from './codec.ts';
+import type { Context } from './context.ts';
+import type { OwnNetwork } from './own-network.ts';
+import type { Peer } from './peers.ts';
+
+export interface NewcomersOptions {
+  readonly context: Context;
+  readonly bulk: BulkSyncer;
+  /** Exchanges states with a peer: each then knows what networks the other is on. Rejects when it does not answer. */
+  exchangeStates(address: string): Promise<unknown>;
+  /** Tells the others that this node is on a network. */
+  announce(network: OwnNetwork): void;
+  /** Takes events that came too early. */
+  replay(events: readonly TableEvent[]): void;
+}
+
+/** Sees to it that a peer which comes, comes back or is heard of late, and this node, know of each other what they should. */
+export class Newcomers {
+  readonly #options: NewcomersOptions;
+  /** Peers that came back lately. BOUNDED by the peers. */
+  readonly #returned = new Set<Peer>();
+  #returnTimer: Timer | undefined;
+  #closed = false;
+
+  constructor(options: NewcomersOptions) {
+    this.#options = options;
+  }
+
+  /** Whoever held this node for dead, rightly or not, may have forgotten its networks and rows, as dockerd does. */
+  declaredDead(): void {
+    const { context, bulk } = this.#options;
+    const peers = context.peers.all().filter((peer) => peer.state === 'alive' && bulk.common(peer).length > 0);
+    shuffle(context.random, peers);
+    for (const peer of peers.slice(0, context.config.syncedOnReturn)) this.returned(peer);
+  }
+
+  /**
+   * A peer that was lost, or its daemon, has come back. dockerd forgets what a lost node was on, and drops what it says
+   * of networks until it knows again: it is told, and a little later asked.
+   */
+  returned(peer: Peer): void {
+    this.#returned.add(peer);
+    this.#returnTimer ??= this.#later(() => this.#announceAgain());
+  }
+
+  /**
+   * Events of a peer that came too early are taken now. It, or a first peer, is also asked for what was missed: not at
+   * once, as it is about to ask by itself. dockerd mistakes an answer that crosses its own question, and then waits 30 s with its task.
+   */
+  attached(peer: Peer, networkId: string): void {
+    const { context, bulk, replay } = this.#options;
+    const network = context.networks.get(networkId);
+    if (!network || network.leaving || peer.state !== 'alive') return;
+    const early = network.early.get(peer.name);
+    network.early.delete(peer.name);
+    if (early) replay(early.events);
+    if (network.hasSynced && !early) return;
+    network.hasSynced = true;
+    const since = context.clock.now();
+    this.#later(() => {
+      if (network.leaving || (peer.syncedAt.get(networkId) ?? 0) >= since) return;
+      void bulk.request(peer, [networkId]).then((answered) => {
+        if (!answered) network.hasSynced = false;
+      });
+    });
+  }
+
+  /** The news of what a peer is on may not come any more; it comes with an exchange of states. */
+  cameEarly(network: OwnNetwork, owner: string): void {
+    this.#later(() => {
+      const peer = this.#options.context.peers.get(owner);
+      if (peer && network.early.has(owner)) void this.#exchangeStates(peer);
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#returnTimer) this.#options.context.clock.clearTimeout(this.#returnTimer);
+  }
+
+  #announceAgain(): void {
+    const { context, announce } = this.#options;
+    for (const network of context.attached()) {
+      network.lTime = context.networkClock.increment();
+      announce(network);
+    }
+    this.#returnTimer = this.#later(() => {
+      this.#returnTimer = undefined;
+      const peers = [...this.#returned];
+      this.#returned.clear();
+      for (const peer of peers) if (peer.state === 'alive') void this.#syncWith(peer);
+    });
+  }
+
+  /** Whose networks are not known is asked for them first. */
+  async #syncWith(peer: Peer): Promise<void> {
+    const { context, bulk } = this.#options;
+    const [someNetwork] = context.attached();
+    if (bulk.common(peer).length === 0 && someNetwork) await this.#exchangeStates(peer);
+    if (!this.#closed) await bulk.request(peer, bulk.common(peer));
+  }
+
+  async #exchangeStates({ name, address }: Peer): Promise<void> {
+    try {
+      await this.#options.exchangeStates(formatAddress(address));
+    } catch (error) {
+      this.#options.context.logger.debug('a peer does not say what networks it is on', { peer: name, error });
+    }
+  }
+
+  /** After the time in which a newcomer does the same by itself. */
+  #later(action: () => void): Timer {
+    const { clock, config } = this.#options.context;
+    return clock.setTimeout(() => {
+      if (!this.#closed) action();
+    }, config.newcomerDelay);
+  }
+}
