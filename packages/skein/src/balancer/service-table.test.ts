@@ -40,6 +40,16 @@ test('a virtual IP whose last task was lost, and whose address another service h
   ]);
 });
 
+test('a task to which the way is forgotten gets no more flows', () => {
+  const table = new ServiceTable();
+  table.set(network, 'a', record('10.0.0.5'), 0);
+  table.setPeer(network, 'a', '10.0.0.5');
+  table.losePeer(network, 'a', 60_000);
+  assert.deepEqual([...table.virtualServices(network)], [['10.0.0.2', ['10.0.0.5']]]);
+  assert.deepEqual(table.expire(60_000), [network]);
+  assert.deepEqual([...table.virtualServices(network)], [['10.0.0.2', []]]);
+});
+
 test('what an earlier daemon said of a task goes with the task, whenever it is taken over', () => {
   for (const order of ['before', 'after', 'instead'] as const) {
     const table = new ServiceTable();

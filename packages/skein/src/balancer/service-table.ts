@@ -136,12 +136,13 @@ export class ServiceTable {
         removeRow(network, endpointId);
         retire(network, row, now);
       }
+      const peersBefore = network.peers.size;
       for (const [endpointId, { lostUntil }] of network.peers) {
         if (lostUntil !== undefined && lostUntil <= now) network.peers.delete(endpointId);
       }
       const refused = [...network.retired].filter(([, until]) => until <= now);
       for (const [key] of refused) network.retired.delete(key);
-      if (overdue.length + refused.length > 0) {
+      if (overdue.length + refused.length > 0 || network.peers.size < peersBefore) {
         invalidated(network);
         changed.push(networkId);
       }
