@@ -37,6 +37,8 @@ const goMode = {
   sticky: 2 ** 20,
 } as const;
 const writeFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+/** asm-generic/fcntl.h; Node does not name it. */
+const openPath = 0o10000000;
 
 /** A path's directory, open, and its last name; '.' for the root itself. */
 async function locate(root: RootDirectory, path: string): Promise<{ parent: FileHandle; name: string }> {
@@ -161,10 +163,18 @@ async function writeEntry(
   await makeEntry(root, base, place, header, contents, isDirectory && present?.isDirectory() === true);
   await lchown(place, header.uid ?? 0, header.gid ?? 0);
   if (header.type === 'symlink') return;
-  // Nothing stands there but what was just made without following a link.
-  await chmod(place, header.mode ?? 0o644);
+  await changeMode(place, header.mode ?? 0o644);
   const time = header.mtime ?? new Date();
   await lutimes(place, time, time);
+}
+
+/**
+ * chmod(2) follows links, and one may stand there: a hard link to a symbolic one, or what the container has put in the
+ * place meanwhile. So the thing itself is held first.
+ */
+async function changeMode(place: string, mode: number): Promise<void> {
+  await using held = await open(place, openPath | constants.O_NOFOLLOW);
+  if (!(await held.stat()).isSymbolicLink()) await chmod(`/proc/self/fd/${held.fd}`, mode);
 }
 
 async function makeEntry(
