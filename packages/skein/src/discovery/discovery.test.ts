@@ -252,6 +252,70 @@ test('a flood of questions to a dead server does not keep our own names waiting,
   }
 });
 
+test('who asks by TCP and reads no answers is not answered without end', async () => {
+  await using names = new Names('deaf');
+  await names.discovery.attach(names.resolver());
+  for (let number = 0; number < 2000; number++) {
+    names.discovery.publish(endpoint(number, { endpointIp: `10.0.${2 + (number >> 8)}.${number & 0xff}` }));
+  }
+  const connection = await connectTcpIn(names.container, { address: '127.0.0.11', port: 53 });
+  connection.on('error', () => undefined);
+  const before = process.memoryUsage().arrayBuffers;
+  const asked = 1000;
+  connection.write(Buffer.concat(Array.from({ length: asked }, (_, id) => frame(question('A', 'test', [], id)))));
+  await sleep(500);
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert.ok(grown < 8 * 1024 * 1024, `${grown} bytes of answers wait`);
+  const reader = new MessageReader();
+  let answered = 0;
+  for await (const chunk of connection) {
+    answered += reader.read(chunk).length;
+    if (answered === asked) break;
+  }
+  connection.destroy();
+  assert.equal(answered, asked);
+});
+
+test('a container whose name server is 127.0.0.11 itself is told at once that there is no answer', async () => {
+  await using names = new Names('loop', 1000);
+  const loop = { address: '127.0.0.11', port: 53, fromContainer: true };
+  await names.discovery.attach(names.resolver({ upstream: [loop] }));
+  const asked = Date.now();
+  assert.equal((await names.ask('A', 'elsewhere.example')).rcode, 'SERVFAIL');
+  assert.ok(Date.now() - asked < 500, `answered after ${Date.now() - asked} ms`);
+});
+
+test('a container that asks for more than it can get leaves the others their answers', async () => {
+  await using names = new Names('greedy', 2000);
+  using greedy = NetworkNamespace.create(`${folder}/greedy/other`, { loopback: true });
+  const silent = await upstream(names.host, () => undefined);
+  const good = await upstream(names.host, () => ({ answers: [address('example.com', '192.0.2.80')] }));
+  const [dead, living] = [silent, good].map((server) => ({
+    address: '127.0.0.1',
+    port: server.address().port,
+    fromContainer: false,
+  }));
+  const clients: DatagramSocket[] = [];
+  try {
+    const other = { containerId: 'c2', networkNamespace: greedy.path };
+    await names.discovery.attach(names.resolver({ ...other, upstream: dead ? [dead] : [] }));
+    await names.discovery.attach(names.resolver({ upstream: living ? [living] : [] }));
+    for (let round = 0; round < 25; round++) {
+      const client = await udpClientIn(greedy, { address: '127.0.0.11', port: 53 });
+      clients.push(client);
+      for (let id = 0; id < 100; id++) client.send(question('A', `x${id}.example`, [], id));
+      await sleep(10);
+    }
+    const before = Date.now();
+    assert.deepEqual(data(await names.ask('A', 'example.com')), ['192.0.2.80']);
+    assert.ok(Date.now() - before < 500, `answered after ${Date.now() - before} ms`);
+  } finally {
+    for (const socket of [...clients, silent, good]) socket.close();
+    await names.discovery.detach('c2');
+    NetworkNamespace.delete(greedy.path);
+  }
+});
+
 test('with ndots set, a name without a dot is not asked outside', async () => {
   await using names = new Names('ndots');
   await names.discovery.attach(names.resolver({ ndots: 1 }));

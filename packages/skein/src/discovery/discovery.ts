@@ -4,6 +4,7 @@ import { NetworkNamespace } from '@skein/netlink';
 import { errorText, KeyedQueue, type Logger, SkeinError } from '../common/index.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { answerQuestion } from './answer.ts';
+import { resolverAddress } from './files.ts';
 import { Forwarder, type ForwardResult, type Transport, type Upstream } from './forwarder.ts';
 import type { EndpointRecord } from './gen/agent_pb.js';
 import { type Query, responseCode } from './message.ts';
@@ -34,13 +35,15 @@ interface Attachment {
   resolver: Resolver;
   readonly namespace: NetworkNamespace;
   readonly server: DnsServer;
+  /** Its own, so that a container that asks for much leaves the others theirs. */
+  readonly forwarder: Forwarder;
 }
 
 class NameService implements Discovery {
   readonly #logger: Logger;
   readonly #host: NetworkNamespace;
   readonly #ownsHost: boolean;
-  readonly #forwarder: Forwarder;
+  readonly #forwardTimeoutMs: number | undefined;
   readonly #tables: TableKeeper;
   readonly #names = new NameTable();
   /** By container ID. BOUNDED by the containers of this host. */
@@ -57,7 +60,7 @@ class NameService implements Discovery {
     this.#logger = logger;
     this.#ownsHost = hostNamespace === undefined;
     this.#host = hostNamespace ?? NetworkNamespace.current();
-    this.#forwarder = new Forwarder(forwardTimeoutMs);
+    this.#forwardTimeoutMs = forwardTimeoutMs;
     this.#tables = new TableKeeper(logger, auditIntervalMs);
   }
 
@@ -96,7 +99,8 @@ class NameService implements Discovery {
         const handler: Handler = (query, message, transport, signal) =>
           this.#handle(resolver.containerId, query, message, transport, signal);
         const server = await DnsServer.listen(namespace, handler, this.#logger);
-        this.#attachments.set(resolver.containerId, { resolver, namespace, server });
+        const forwarder = new Forwarder(this.#forwardTimeoutMs);
+        this.#attachments.set(resolver.containerId, { resolver, namespace, server, forwarder });
         this.#tables.keep(server, `skein-dns of container ${resolver.containerId}`);
       } catch (error) {
         namespace[Symbol.dispose]();
@@ -211,12 +215,15 @@ class NameService implements Discovery {
     if ((attachment?.resolver.ndots ?? 0) > 0 && !query.question.name.includes('.')) {
       return ownReply(responseCode.noError);
     }
-    const upstreams = attachment === undefined ? [] : this.#upstreams(attachment);
-    return this.#forwarder.forward(query, message, upstreams, transport, signal).then(outcomeOf);
+    if (attachment === undefined) return ownReply(responseCode.serverFailure);
+    const upstreams = this.#upstreams(attachment);
+    return attachment.forwarder.forward(query, message, upstreams, transport, signal).then(outcomeOf);
   }
 
   #upstreams({ resolver, namespace }: Attachment): Upstream[] {
     return resolver.upstream.flatMap(({ address, port = domainPort, fromContainer }) => {
+      // The server would ask itself, again and again.
+      if (fromContainer && address === resolverAddress && port === domainPort) return [];
       if (fromContainer) return { address, port, namespace };
       return resolver.internalOnly ? [] : { address, port, namespace: this.#host };
     });

@@ -125,17 +125,32 @@ export class DnsServer implements Disposable {
     connection.on('error', () => connection.destroy());
     connection.setTimeout(idleTimeoutMs, () => connection.destroy());
     const reader = new MessageReader();
+    /** BOUNDED by what one chunk holds: nothing is read while there are any. */
+    const waiting: Uint8Array[] = [];
     let pending = 0;
-    connection.on('data', (chunk) => {
-      for (const message of reader.read(chunk)) {
+    let isProceeding = false;
+    /** Answers as long as the client takes the answers, then reads on. */
+    const proceed = (): void => {
+      if (isProceeding) return;
+      isProceeding = true;
+      while (pending < maximumPipelined && !connection.writableNeedDrain) {
+        const message = waiting.shift();
+        if (message === undefined) break;
         pending += 1;
-        if (pending >= maximumPipelined) connection.pause();
         this.#answer(message, 'tcp', (answer) => {
           pending -= 1;
-          if (pending < maximumPipelined) connection.resume();
           if (answer !== undefined && connection.writable) connection.write(frame(answer));
+          proceed();
         });
       }
+      isProceeding = false;
+      if (waiting.length > 0 || pending >= maximumPipelined) connection.pause();
+      else connection.resume();
+    };
+    connection.on('drain', proceed);
+    connection.on('data', (chunk) => {
+      waiting.push(...reader.read(chunk));
+      proceed();
     });
   }
 
