@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { layerDirectories, readRootFile } from './rootfs.ts';
 
 test('a file is the uppermost layer’s, whiteouts hide it, and links do not lead out of the root', async () => {
@@ -28,6 +29,22 @@ test('a file is the uppermost layer’s, whiteouts hide it, and links do not lea
     assert.equal(await readRootFile(layers, '/etc/climbing'), 'upper');
     assert.equal(await readRootFile(layers, '/none/passwd'), undefined);
     await assert.rejects(readRootFile(layers, '/etc/loop'), /too many levels of symbolic links/);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('a pipe or a directory in the place of a file is none, and holds nobody up', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'skein-rootfs-'));
+  try {
+    await mkdir(join(directory, 'etc/group'), { recursive: true });
+    const pipe = join(directory, 'etc/passwd');
+    execFileSync('mkfifo', [pipe]);
+    const text = await Promise.race([readRootFile([directory], '/etc/passwd'), sleep(1000, 'held up')]);
+    // Who waits at the pipe is let go.
+    if (text === 'held up') await writeFile(pipe, '');
+    assert.equal(text, undefined);
+    assert.equal(await readRootFile([directory], '/etc/group'), undefined);
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -1,4 +1,5 @@
 /** Reads files of a container's root file system straight from overlayfs' layers, without mounting them. */
+import { constants } from 'node:fs';
 import { lstat, open, readlink } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { SkeinError } from '../../common/index.ts';
@@ -7,6 +8,7 @@ import { SkeinError } from '../../common/index.ts';
 const maximumBytes = 1024 * 1024;
 /** Linux' own limit (path_resolution(7)). */
 const maximumSymlinks = 40;
+const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** @returns the directories of an overlay or bind mount of containerd, uppermost first. */
 export function layerDirectories(
@@ -22,7 +24,10 @@ export function layerDirectories(
   return [...option('upperdir'), ...option('lowerdir')];
 }
 
-async function statIn(layers: readonly string[], path: string): Promise<{ file: string; isLink: boolean } | undefined> {
+async function statIn(
+  layers: readonly string[],
+  path: string,
+): Promise<{ file: string; isLink: boolean; isFile: boolean } | undefined> {
   for (const layer of layers) {
     const file = join(layer, path);
     const stat = await lstat(file).catch((error: NodeJS.ErrnoException) => {
@@ -31,7 +36,7 @@ async function statIn(layers: readonly string[], path: string): Promise<{ file: 
     });
     // A character device 0:0 is overlayfs' whiteout (kernel Documentation/filesystems/overlayfs.rst).
     if (stat?.isCharacterDevice() && stat.rdev === 0) return undefined;
-    if (stat) return { file, isLink: stat.isSymbolicLink() };
+    if (stat) return { file, isLink: stat.isSymbolicLink(), isFile: stat.isFile() };
   }
   return undefined;
 }
@@ -61,15 +66,18 @@ export async function resolveRootPath(layers: readonly string[], path: string): 
   return resolved;
 }
 
-/** @returns a file's text, or undefined when there is none. */
+/**
+ * @returns a file's text, or undefined when there is none. What else stands there is not opened: a pipe that nobody writes
+ * to would hold a thread of the daemon for ever, and a device does things.
+ */
 export async function readRootFile(layers: readonly string[], path: string): Promise<string | undefined> {
   const resolved = await resolveRootPath(layers, path);
   const found = resolved && (await statIn(layers, resolved));
-  return found ? await readBounded(found.file) : undefined;
+  return found?.isFile ? await readBounded(found.file) : undefined;
 }
 
 async function readBounded(path: string): Promise<string> {
-  const file = await open(path, 'r');
+  const file = await open(path, readFlags);
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(maximumBytes), 0, maximumBytes, 0);
     return buffer.subarray(0, bytesRead).toString('utf8');
