@@ -11,7 +11,7 @@ export interface Clock {
 export type Timer = object;
 
 /** Longest delay that Node's timers can hold; longer ones fire at once (Node.js timers documentation). */
-const longestTimeoutMs = 2 ** 31 - 1;
+export const longestTimeoutMs = 2 ** 31 - 1;
 
 /** Real time; a delay beyond 24.8 days is cut to that. */
 export const systemClock: Clock = {

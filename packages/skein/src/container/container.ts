@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SkeinError } from '../common/index.ts';
+import { longestTimeoutMs, SkeinError } from '../common/index.ts';
 import { fromContainerd, isNotFound, unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
 import { Entering } from './entering.ts';
@@ -242,7 +242,8 @@ export class Container {
       return true;
     }
     const timer = new AbortController();
-    const timeout = sleep(milliseconds, false, { signal: AbortSignal.any([timer.signal, this.#context.closed]) });
+    const signal = AbortSignal.any([timer.signal, this.#context.closed]);
+    const timeout = sleep(Math.min(milliseconds, longestTimeoutMs), false, { signal });
     try {
       return await Promise.race([this.#ended.then(() => true), timeout]);
     } finally {

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { newHexId, SkeinError } from '../common/index.ts';
+import { longestTimeoutMs, newHexId, SkeinError } from '../common/index.ts';
 import type { Container } from './container.ts';
 import { fromContainerd, isNotFound, snapshotter, unlessNotFound } from './containerd/client.ts';
 import type { Context } from './context.ts';
@@ -332,7 +332,9 @@ export class ContainerExecs implements Execs {
       });
     }
     const timer = new AbortController();
-    const timeout = sleep(timeoutMs, true, { signal: timer.signal, ref: false }).catch(() => false);
+    const timeout = sleep(Math.min(timeoutMs, longestTimeoutMs), true, { signal: timer.signal, ref: false }).catch(
+      () => false,
+    );
     const timedOut = await Promise.race([exec.ended.then(() => false), timeout]);
     timer.abort();
     if (timedOut) await this.#kill(exec);

@@ -55,6 +55,11 @@ test('within the start period probes follow each other by the start interval, un
     ['unhealthy', 1000, 10_000],
   ];
   for (const [status, sinceStartMs, pause] of pauses) assert.equal(pauseMs(check, status, sinceStartMs), pause);
+  assert.equal(
+    pauseMs({ ...check, Interval: 100 * 86_400e9 }, 'healthy', 0),
+    2 ** 31 - 1,
+    'as long as timers can wait',
+  );
   const { StartPeriod: _, ...plain } = check;
   assert.equal(pauseMs(plain, 'starting', 0), 10_000, 'no start period');
   assert.equal(pauseMs({ Test: [], StartPeriod: 60e9 }, 'starting', 0), 5000, "Docker's default");

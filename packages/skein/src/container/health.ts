@@ -1,6 +1,6 @@
 /** Health checks: probes of a container one after the other, and Docker's rules for what they mean (moby daemon/health.go). */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from '../common/index.ts';
+import { type Logger, longestTimeoutMs } from '../common/index.ts';
 import { formatTime, nowNanoseconds } from './time.ts';
 import type { ContainerState, Healthcheck } from './types.ts';
 
@@ -56,7 +56,7 @@ export function nextHealth(
 export function pauseMs(check: Healthcheck, status: string, sinceStartMs: number): number {
   const isStarting = status === 'starting' && sinceStartMs < (check.StartPeriod ?? 0) / millisecond;
   const pause = isStarting ? check.StartInterval || defaultStartInterval : check.Interval || defaultInterval;
-  return pause / millisecond;
+  return Math.min(pause / millisecond, longestTimeoutMs);
 }
 
 interface Surroundings {

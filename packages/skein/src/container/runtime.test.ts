@@ -166,7 +166,8 @@ describe('container runtime', { timeout: 120_000 }, () => {
     assert.match(executed.stdout, /10\.0\.9\.3\tthe-host/);
     assert.equal(executed.stderr, 'blue\n');
     assert.equal(executed.exitCode, 7);
-    await runtime.stop(id);
+    // Longer than a timer can wait.
+    await runtime.stop(id, { timeout: 3_000_000 });
     const stopped = (await runtime.inspect(id)).State;
     assert.deepEqual([stopped.Status, stopped.ExitCode], ['exited', 3]);
     const entries = await logsOf(id);
