@@ -49,7 +49,7 @@ export function matches(filters: Filters, name: string, accept: (value: string) 
 export function matchesLabels(filters: Filters, labels: Readonly<Record<string, string>>, name = 'label'): boolean {
   return (filters[name] ?? []).every((filter) => {
     const at = filter.indexOf('=');
-    return at < 0 ? filter in labels : labels[filter.slice(0, at)] === filter.slice(at + 1);
+    return at < 0 ? Object.hasOwn(labels, filter) : labels[filter.slice(0, at)] === filter.slice(at + 1);
   });
 }
 

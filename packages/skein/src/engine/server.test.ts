@@ -327,6 +327,19 @@ describe('streams', () => {
     while ((await listening()) > 0) await delay(10);
   });
 
+  it('stop when a client hangs up that asked for another protocol and did not get it', async () => {
+    await using engine = await FakeEngine.start();
+    const socket = connect(engine.socketPath);
+    socket.write('GET /events HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    const listeners = async () =>
+      ((await engine.request('GET', '/info')).json as { NEventsListener: number }).NEventsListener;
+    await new Promise((resolve) => socket.once('data', resolve));
+    assert.equal(await listeners(), 1);
+    socket.destroy();
+    for (let round = 0; round < 50 && (await listeners()) > 0; round++) await delay(10);
+    assert.equal(await listeners(), 0);
+  });
+
   it('frame the logs of containers and services, with times and details', async () => {
     await using engine = await FakeEngine.start();
     engine.addContainer('1'.repeat(64), 'one', {

@@ -175,6 +175,8 @@ class Dispatcher {
         }
         break;
     }
+    // Nobody else reads a connection that was to be upgraded, and so notices that the client hangs up.
+    upgrade?.socket.once('end', () => response.destroy()).resume();
     response.writeHead(200, { 'Content-Type': reply.contentType, ...(reply.kind === 'stream' && reply.headers) });
     response.flushHeaders();
     await reply.write(response, signal);

@@ -3,6 +3,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
+import { joinSession } from './routes/session.ts';
 import { copyOutput, frame, outputType, write } from './streams.ts';
 
 describe('frames', () => {
@@ -56,5 +57,17 @@ describe('a slow reader', () => {
       assert.equal(await written, false, leave);
       assert.equal(target.listenerCount('drain'), 0);
     }
+  });
+});
+
+describe('a session', () => {
+  it('whose client hung up before it began leaves no process waiting for input', async () => {
+    const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
+    const connection = new PassThrough();
+    connection.destroy();
+    const wanted = { stdin: true, stdout: true, stderr: true, tty: false, detachKeys: Uint8Array.of(16) };
+    const session = joinSession(streams, connection, wanted, AbortSignal.abort());
+    assert.equal(await Promise.race([session, delay(500, 'goes on', { ref: false })]), false);
+    assert.equal(streams.stdin.writableEnded, true);
   });
 });

@@ -46,7 +46,8 @@ export async function joinSession(
     if (!leave.signal.aborted && !wanted.tty) stdin?.end();
     leave.abort();
   };
-  signal.addEventListener('abort', hangUp, { once: true });
+  if (signal.aborted) hangUp();
+  else signal.addEventListener('abort', hangUp, { once: true });
   if (stdin === undefined || !wanted.stdin) {
     stdin?.end();
     // Read on, to notice that the client hangs up.
