@@ -23,8 +23,10 @@ export class ProcessOutput {
   readonly #streams: ProcessStreams;
   readonly #log: LogFile | undefined;
   readonly #attached: Record<StreamName, Set<PassThrough>> = { stdout: new Set(), stderr: new Set() };
+  readonly #logger: Logger;
+  #isLogBroken = false;
   #closed = false;
-  /** Settles when all output is in the log. */
+  /** Settles when all output is in the log, as far as that could be written. */
   readonly ended: Promise<void>;
 
   /** @param closeInput tells the shim that the process's input has ended. */
@@ -34,6 +36,7 @@ export class ProcessOutput {
     options: { logger: Logger; closeInput: () => Promise<void> },
   ) {
     const { logger } = options;
+    this.#logger = logger;
     this.#streams = streams;
     streams.stdin?.once('finish', () => {
       options
@@ -67,7 +70,14 @@ export class ProcessOutput {
   async #write(stream: StreamName, lines: Buffer[]): Promise<void> {
     if (lines.length === 0) return;
     const timestamp = nowText();
-    await this.#log?.append(lines.map((line) => ({ stream, timestamp, line })));
+    try {
+      await this.#log?.append(lines.map((line) => ({ stream, timestamp, line })));
+      this.#isLogBroken = false;
+    } catch (error) {
+      // On a full disk, say. The process would wait for ever for somebody to read what it writes.
+      if (!this.#isLogBroken) this.#logger.error({ err: error }, 'a container’s output could not be logged');
+      this.#isLogBroken = true;
+    }
   }
 
   async #give(name: StreamName, reader: PassThrough, chunk: Buffer): Promise<void> {
