@@ -3,13 +3,13 @@ import { lstatSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, statSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Headers, pack } from 'tar-stream';
+import { type Header, pack } from 'tar-stream';
 import { writeArchive } from './archive.ts';
 import { RootDirectory } from './root-directory.ts';
 
 /** Unpacks entries at `/` of a root beside which there is a file of the host that must stay as it is. */
 async function unpackBeside(
-  entries: readonly (Headers & { content?: string })[],
+  entries: readonly (Partial<Header> & { name: string; content?: string })[],
   check: (folder: { root: string; outside: string }) => void,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'skein-archive-'));

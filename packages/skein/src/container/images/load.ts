@@ -32,15 +32,19 @@ class ArchiveIndex {
   readonly #links = new Map<string, string>();
 
   add(path: string, blob: Blob): void {
-    if (this.#blobs.size + this.#links.size >= maximumEntries) {
-      throw new SkeinError('ResourceExhausted', `the archive has more than ${maximumEntries} files`);
-    }
+    this.#assertRoom();
     this.#blobs.set(posix.normalize(path), blob);
   }
 
   /** Old versions of docker save link a layer that is there already. */
   link(path: string, target: string): void {
+    this.#assertRoom();
     this.#links.set(posix.normalize(path), posix.normalize(target));
+  }
+
+  #assertRoom(): void {
+    if (this.#blobs.size + this.#links.size < maximumEntries) return;
+    throw new SkeinError('ResourceExhausted', `the archive has more than ${maximumEntries} files`);
   }
 
   find(path: string): Blob | undefined {

@@ -12,7 +12,6 @@ import {
   type Descriptor,
   digestOf,
   isIndex,
-  maximumDocumentBytes,
   parseImageConfig,
   parseIndex,
   parseManifest,
@@ -74,7 +73,7 @@ async function pull(
   const chosen = isIndex(top.mediaType) ? await platformManifest(client, reference, top.bytes) : top;
   const manifest = parseManifest(chosen.bytes);
   await using lease = await openLease(containerd);
-  const configBytes = await fetchDocument(client, manifest.config);
+  const configBytes = await client.document(manifest.config);
   const config = parseImageConfig(configBytes);
   if (config.rootfs.diff_ids.length !== manifest.layers.length) {
     throw new SkeinError('InvalidArgument', 'the image config does not fit the manifest: different numbers of layers');
@@ -136,23 +135,6 @@ async function platformManifest(
     );
   }
   return { ...manifest, mediaType: entry.mediaType || manifest.mediaType };
-}
-
-async function fetchDocument(client: RepositoryClient, descriptor: Descriptor): Promise<Buffer> {
-  if (descriptor.size > maximumDocumentBytes)
-    throw new SkeinError('ResourceExhausted', 'the image config is too large');
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of (await client.blob(descriptor.digest)).body as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > descriptor.size) break;
-    chunks.push(chunk);
-  }
-  const bytes = Buffer.concat(chunks);
-  if (size !== descriptor.size || digestOf(bytes) !== descriptor.digest) {
-    throw new SkeinError('InvalidArgument', `filesystem layer verification failed for digest ${descriptor.digest}`);
-  }
-  return bytes;
 }
 
 /** @returns the layers that were there already. */

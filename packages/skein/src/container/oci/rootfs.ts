@@ -72,7 +72,7 @@ export async function resolveRootPath(layers: readonly string[], path: string): 
  */
 export async function readRootFile(layers: readonly string[], path: string): Promise<string | undefined> {
   const resolved = await resolveRootPath(layers, path);
-  const found = resolved && (await statIn(layers, resolved));
+  const found = resolved === undefined ? undefined : await statIn(layers, resolved);
   return found?.isFile ? await readBounded(found.file) : undefined;
 }
 

@@ -1,6 +1,7 @@
 /** Authentication to a registry: basic, and the token scheme of the distribution specification (spec/auth/token). */
 import { SkeinError } from '../../common/index.ts';
 import type { RegistryAuth } from '../types.ts';
+import { boundedText } from './bounded.ts';
 
 /** A `WWW-Authenticate` header (RFC 9110, 11.6.1), of one challenge. */
 export interface Challenge {
@@ -54,7 +55,7 @@ export async function authorize(
     await response.body?.cancel();
     throw new SkeinError('Unauthenticated', 'unauthorized: incorrect username or password');
   }
-  const body = (await response.json()) as { token?: unknown; access_token?: unknown };
+  const body = JSON.parse(await boundedText(response)) as { token?: unknown; access_token?: unknown };
   const token = body.token ?? body.access_token;
   if (typeof token !== 'string')
     throw new SkeinError('Unknown', 'authorization server did not include a token in the response');

@@ -6,10 +6,11 @@
 import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import { SkeinError } from '../../common/index.ts';
-import { maximumDocumentBytes, mediaTypes } from '../images/manifest.ts';
+import { type Descriptor, digestOf, maximumDocumentBytes, mediaTypes } from '../images/manifest.ts';
 import { defaultDomain, familiarName, fullReference, type Reference } from '../references.ts';
 import type { RegistryAuth } from '../types.ts';
 import { authorize } from './auth.ts';
+import { boundedBytes, boundedText } from './bounded.ts';
 
 /** Docker Hub's registry has another name than its references. */
 const hubHost = 'registry-1.docker.io';
@@ -149,6 +150,24 @@ export class RepositoryClient {
     const body = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
     return { size: Number(response.headers.get('content-length') ?? 0) + from, body };
   }
+
+  /** @returns a blob that is read whole, verified: an image's config. */
+  async document(descriptor: Descriptor): Promise<Buffer> {
+    if (descriptor.size > maximumDocumentBytes)
+      throw new SkeinError('ResourceExhausted', 'the image config is too large');
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of (await this.blob(descriptor.digest)).body as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > descriptor.size) break;
+      chunks.push(chunk);
+    }
+    const bytes = Buffer.concat(chunks);
+    if (size !== descriptor.size || digestOf(bytes) !== descriptor.digest) {
+      throw new SkeinError('InvalidArgument', `filesystem layer verification failed for digest ${descriptor.digest}`);
+    }
+    return bytes;
+  }
 }
 
 const familiarTagged = (reference: Reference): string =>
@@ -165,17 +184,3 @@ function detail(text: string): string {
     return '';
   }
 }
-
-async function boundedBytes(response: Response): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length;
-    if (size > maximumDocumentBytes)
-      throw new SkeinError('ResourceExhausted', 'the registry sent too large a document');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
-const boundedText = async (response: Response): Promise<string> => (await boundedBytes(response)).toString('utf8');

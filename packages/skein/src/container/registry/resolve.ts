@@ -16,7 +16,6 @@ export async function resolveReference(
     const platforms = parseIndex(bytes).manifests.flatMap(({ platform }) => (platform ? [platform] : []));
     return { descriptor, platforms };
   }
-  const config = await client.blob(parseManifest(bytes).config.digest);
-  const { architecture, os } = parseImageConfig(Buffer.concat(await config.body.toArray()));
+  const { architecture, os } = parseImageConfig(await client.document(parseManifest(bytes).config));
   return { descriptor, platforms: [{ architecture: architecture || hostPlatform().architecture, os }] };
 }
