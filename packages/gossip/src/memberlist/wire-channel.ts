@@ -24,6 +24,8 @@ import type { Channel, ChannelHandler } from './channel.ts';
 
 /** Incoming streams at a time; more are dropped (pushPull limit of memberlist). */
 const MAX_STREAMS = 128;
+/** What incoming streams may have sent together of frames that are not whole yet: strangers may send so much. */
+const MAX_INCOMING_BYTES = 4 * MAX_FRAME;
 
 export interface WireChannelOptions {
   readonly transport: Transport;
@@ -42,6 +44,7 @@ export class WireChannel implements Channel {
   readonly #options: WireChannelOptions;
   readonly #refused: Novelty;
   #incoming = 0;
+  readonly #incomingBytes = new Allowance(MAX_INCOMING_BYTES);
 
   constructor(options: WireChannelOptions) {
     this.#options = options;
@@ -102,7 +105,7 @@ export class WireChannel implements Channel {
     this.#incoming++;
     const deadline = this.#deadline(stream, this.#options.streamTimeout);
     try {
-      const reply = this.#answer(handler, stream.remote, await this.#read(stream));
+      const reply = this.#answer(handler, stream.remote, await this.#read(stream, this.#incomingBytes));
       if (reply) await this.#write(stream, reply);
       stream.end();
     } catch (error) {
@@ -154,7 +157,7 @@ export class WireChannel implements Channel {
   async #exchange(to: Address, request: StreamMessage, timeout: number): Promise<StreamMessage> {
     return this.#dial(to, timeout, async (stream) => {
       await this.#write(stream, request);
-      return this.#read(stream);
+      return this.#read(stream, new Allowance(MAX_FRAME + FRAME_HEADER_SIZE));
     });
   }
 
@@ -196,9 +199,9 @@ export class WireChannel implements Channel {
     return stream.write(encodeFrame(message, this.#options.keyring, this.#options.random));
   }
 
-  async #read(stream: Stream): Promise<StreamMessage> {
-    const buffered = new BufferedReader(stream);
-    if (!this.#options.keyring.enabled) return buffered.message();
+  async #read(stream: Stream, allowance: Allowance): Promise<StreamMessage> {
+    using buffered = new BufferedReader(stream, allowance);
+    if (!this.#options.keyring.enabled) return await buffered.message();
     const header = await buffered.exactly(FRAME_HEADER_SIZE);
     return decodeFrame(header, await buffered.exactly(frameLength(header)), this.#options.keyring);
   }
@@ -227,14 +230,35 @@ function isRefusal(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET');
 }
 
-/** Collects a stream's chunks. BOUNDED by MAX_FRAME. */
-class BufferedReader {
+/** Bytes that may be held. */
+class Allowance {
+  #left: number;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
+  }
+
+  take(bytes: number): void {
+    if (bytes > this.#left) throw new WireError('too-large', 'more bytes of frames than are held');
+    this.#left -= bytes;
+  }
+
+  give(bytes: number): void {
+    this.#left += bytes;
+  }
+}
+
+/** Collects a stream's chunks. BOUNDED by MAX_FRAME and by the allowance, which gets back what was taken at the end. */
+class BufferedReader implements Disposable {
   readonly #stream: Stream;
+  readonly #allowance: Allowance;
   #chunks: Uint8Array[] = [];
   #length = 0;
+  #taken = 0;
 
-  constructor(stream: Stream) {
+  constructor(stream: Stream, allowance: Allowance) {
     this.#stream = stream;
+    this.#allowance = allowance;
   }
 
   async #more(): Promise<void> {
@@ -243,8 +267,15 @@ class BufferedReader {
     if (!chunk) throw new WireError('truncated', 'the stream ended within a message');
     if (this.#length + chunk.length > MAX_FRAME + FRAME_HEADER_SIZE)
       throw new WireError('too-large', 'a frame too large');
+    this.#allowance.take(chunk.length);
+    this.#taken += chunk.length;
     this.#chunks.push(chunk);
     this.#length += chunk.length;
+  }
+
+  [Symbol.dispose](): void {
+    this.#allowance.give(this.#taken);
+    this.#taken = 0;
   }
 
   #all(): Uint8Array {
