@@ -86,8 +86,13 @@ export class Subscription {
     this.#arrived.notify();
     while (this.#queue.length >= maxQueuedBatches && !signal.aborted && !this.message.close) {
       await new Promise<void>((resolve) => {
-        this.#spaceWaiters.add(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
+        const done = (): void => {
+          this.#spaceWaiters.delete(done);
+          signal.removeEventListener('abort', done);
+          resolve();
+        };
+        this.#spaceWaiters.add(done);
+        signal.addEventListener('abort', done, { once: true });
       });
     }
   }
