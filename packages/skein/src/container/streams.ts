@@ -22,7 +22,7 @@ export class ContainerStreams {
   readonly #log: LogFile;
   #run: { readonly output: ProcessOutput; takesInput: boolean } | undefined;
   /** Attached before the process runs. BOUNDED by `maximumEarlyClients`. */
-  readonly #early: AttachedClient[] = [];
+  #early: AttachedClient[] = [];
 
   constructor(record: ContainerRecord, context: Context) {
     this.#record = record;
@@ -92,6 +92,8 @@ export class ContainerStreams {
   }
 
   #awaitStart(client: AttachedClient): void {
+    // Without those who have hung up meanwhile.
+    this.#early = this.#early.filter(({ stdout, stderr }) => !stdout.destroyed && !stderr?.destroyed);
     if (this.#early.length >= maximumEarlyClients) {
       const why = `Container ${this.#record.id} has ${maximumEarlyClients} clients that wait for its start`;
       throw new SkeinError('ResourceExhausted', why);
