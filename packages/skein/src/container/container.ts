@@ -55,6 +55,7 @@ export class Container {
   readonly #streams: ContainerStreams;
   readonly #entering: Entering;
   #health: HealthMonitor | undefined;
+  #isWaitingForStop = false;
   #removed = false;
   /** Settles when the end of the present run has been recorded. */
   #ended: Promise<void> = Promise.resolve();
@@ -228,7 +229,11 @@ export class Container {
     const seconds = options.timeout ?? this.record.config.StopTimeout ?? defaultStopTimeout;
     if (this.state.Paused) await this.#setPaused(false);
     await this.#signal(signalNumber(signal));
-    if (!(await this.#endsWithin(seconds < 0 ? undefined : seconds * 1000))) {
+    this.#isWaitingForStop = true;
+    const hasEnded = await this.#endsWithin(seconds < 0 ? undefined : seconds * 1000).finally(() => {
+      this.#isWaitingForStop = false;
+    });
+    if (!hasEnded) {
       await this.#signal(signalNumber('KILL'));
       await this.#mustEnd();
     }
@@ -374,8 +379,10 @@ export class Container {
   }
 
   /** Ends the container's process, if it runs and that is allowed, and takes the last resources. */
-  remove(force: boolean, release: () => Promise<void>): Promise<void> {
-    return this.#lock.run(async () => {
+  async remove(force: boolean, release: () => Promise<void>): Promise<void> {
+    // A stop under way would hold it up as long as it gives the process time.
+    if (force && this.#isWaitingForStop) await this.#signal(signalNumber('KILL'));
+    await this.#lock.run(async () => {
       if (this.#removed) throw new SkeinError('NotFound', `No such container: ${this.id}`);
       if (this.state.Running) {
         if (!force) throw this.#cannotRemove();

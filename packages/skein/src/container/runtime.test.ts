@@ -318,6 +318,18 @@ describe('container runtime', { timeout: 120_000 }, () => {
     await runtime.remove(id, { force: true });
   });
 
+  test('a forced removal does not wait for a stop that gives the process time', async () => {
+    const id = await create(['sh', '-c', 'trap "" TERM; echo deaf; while :; do sleep 0.1; done']);
+    await runtime.start(id);
+    while ((await logsOf(id)).length === 0) await sleep(20);
+    const stopping = runtime.stop(id, { timeout: 20 });
+    await sleep(100);
+    const before = Date.now();
+    await runtime.remove(id, { force: true });
+    assert.ok(Date.now() - before < 5_000, `removed after ${Date.now() - before} ms`);
+    await stopping;
+  });
+
   test('reports a command that is not there as Docker does', async () => {
     const id = await create(['nosuch']);
     await assert.rejects(
