@@ -29,6 +29,13 @@ export class BalancedNamespace implements Disposable {
     }
   }
 
+  /** Whether the path leads to this namespace, and not to another that has taken its place. */
+  isAt(path: string): boolean {
+    if (!NetworkNamespace.exists(path)) return false;
+    using namespace = NetworkNamespace.open(path);
+    return this.namespace.equals(namespace);
+  }
+
   /** @returns what an earlier daemon knew, by the table in the kernel: where services lead, and which tasks return. */
   inherited(): { services: Map<ServiceKey, readonly string[]>; returning: Set<string> } {
     const objects = [...this.#table.read(), ...(this.#ipv6Table?.read() ?? [])];

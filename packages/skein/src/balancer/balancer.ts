@@ -1,23 +1,18 @@
 /** The load balancer of this host: what gossip says of tasks becomes rules in the namespaces of this host. */
-import { isIPv6 } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { NetworkDB, TableChange } from '@skein/gossip';
-import { type Family, familyOf, NetworkNamespace, NftablesError, Prefix, writeSysctl } from '@skein/netlink';
+import type { NetworkDB } from '@skein/gossip';
+import { type Family, familyOf, NetworkNamespace, writeSysctl } from '@skein/netlink';
 import { errorText, type Logger } from '../common/index.ts';
-import { decodeRecord, endpointTable } from '../discovery/records.ts';
 import { TableKeeper } from '../nftables/index.ts';
 import { BalancedNamespace } from './balanced-namespace.ts';
+import { Client, type ClientContext } from './client.ts';
 import { type ConnectTime, type ConnectTimeOptions, openConnectTime } from './connect-time/index.ts';
-import type { DispatchTable } from './dispatch.ts';
 import { HostPorts } from './host-ports.ts';
-import { ipv6Listeners } from './listeners.ts';
 import { Pace } from './pace.ts';
-import { backendOf, ipv6BackendOf, peerAddressesOf, peerTable } from './records.ts';
 import { Reservations } from './reservations.ts';
-import { ReturnPath } from './return-path.ts';
-import { placeOf } from './rules.ts';
-import { type BackendRecord, portKey, type ServiceKey, ServiceTable } from './service-table.ts';
-import { clientTable, entranceTable, ipv6ClientTable, isVirtualIp, parsePortKey } from './tables.ts';
+import { ServiceFeed } from './service-feed.ts';
+import { type ServiceKey, ServiceTable } from './service-table.ts';
+import { entranceTable, isVirtualIp, parsePortKey } from './tables.ts';
 import type { BalancedClient, HostPort, IngressEntrance, LoadBalancer, PortTarget } from './types.ts';
 
 export interface LoadBalancerOptions {
@@ -50,26 +45,16 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
   return new Balancer(options);
 }
 
-interface AttachedClient {
-  spec: BalancedClient;
-  readonly kernel: BalancedNamespace;
-  /** Undefined: not asked for, or impossible on this host. */
-  returnPath: ReturnPath | undefined;
-  /** Target ports at which its servers listen on IPv6, as they were last looked at. */
-  takingIpv6: ReadonlySet<ServiceKey>;
-}
-
 class Balancer implements LoadBalancer {
   readonly reservations: Reservations;
   readonly #logger: Logger;
   readonly #host: NetworkNamespace;
   readonly #ownsHost: boolean;
-  readonly #lostGraceMs: number;
   readonly #services = new ServiceTable();
   readonly #connectTime: ConnectTime;
   readonly #hostPorts: HostPorts;
   /** By container ID. BOUNDED by the containers of this host. */
-  readonly #clients = new Map<string, AttachedClient>();
+  readonly #clients = new Map<string, Client>();
   #entrance: { spec: IngressEntrance; readonly kernel: BalancedNamespace } | undefined;
   /** Networks with changes that are not programmed yet. */
   readonly #dirty = new Set<string>();
@@ -83,8 +68,8 @@ class Balancer implements LoadBalancer {
   readonly #audit: NodeJS.Timeout;
   readonly #listeners: NodeJS.Timeout;
   readonly #adoptedUntil: number;
-  #gossip: { readonly db: NetworkDB; unwatch: () => void } | undefined;
-  #canLeaveUntracked = true;
+  readonly #feed: ServiceFeed;
+  readonly #clientContext: ClientContext;
   #lastReport = { what: '', text: '' };
   #isClosed = false;
 
@@ -93,12 +78,26 @@ class Balancer implements LoadBalancer {
     this.#connectTime = openConnectTime(connectTime ?? { mode: 'off', cgroup: undefined }, logger);
     this.#ownsHost = hostNamespace === undefined;
     this.#host = hostNamespace ?? NetworkNamespace.current();
-    this.#lostGraceMs = lostGraceMs ?? defaultLostGraceMs;
-    this.#adoptedUntil = Date.now() + this.#lostGraceMs;
+    const graceMs = lostGraceMs ?? defaultLostGraceMs;
+    this.#adoptedUntil = Date.now() + graceMs;
+    this.#feed = new ServiceFeed({
+      services: this.#services,
+      lostGraceMs: graceMs,
+      noteTask: (networkId, address) => this.#noteKnown(networkId, address),
+      changed: (networkId) => this.#schedule(networkId),
+    });
     this.reservations = new Reservations(this.#host, { logger });
     this.#hostPorts = new HostPorts(this.#host, this.reservations, logger);
     this.#tables = new TableKeeper(logger, auditIntervalMs);
     this.#tables.keep(this.#hostPorts, 'of published ports');
+    this.#clientContext = {
+      services: this.#services,
+      connectTime: this.#connectTime,
+      tables: this.#tables,
+      logger,
+      canLeaveUntracked: true,
+      report: (what, error) => this.#report(what, error),
+    };
     this.#audit = setInterval(() => this.#forgetOld(), auditIntervalMs ?? defaultAuditIntervalMs);
     this.#audit.unref();
     this.#listeners = setInterval(() => {
@@ -108,73 +107,50 @@ class Balancer implements LoadBalancer {
   }
 
   joinCluster(gossip: NetworkDB): void {
-    if (this.#gossip?.db === gossip) return;
-    this.#loseGossip();
-    this.#gossip = { db: gossip, unwatch: () => undefined };
-    const watches = [
-      gossip.watch(peerTable, undefined, (change) => this.#takePeer(change)),
-      gossip.watch(endpointTable, undefined, (change) => this.#take(change)),
-    ];
-    this.#gossip.unwatch = () => {
-      for (const unwatch of watches) unwatch();
-    };
+    this.#feed.follow(gossip);
   }
 
   leaveCluster(): void {
-    this.#loseGossip();
+    this.#feed.lose();
     void this.#hostPorts.forgetAdopted().catch((error) => this.#report('cannot close ports', error));
-  }
-
-  /** What it said still counts for a while, as what a lost node said: nobody will say what goes of it. */
-  #loseGossip(): void {
-    if (this.#gossip === undefined) return;
-    this.#gossip.unwatch();
-    this.#gossip = undefined;
-    for (const networkId of this.#services.loseAll(Date.now() + this.#lostGraceMs)) this.#schedule(networkId);
   }
 
   attach(spec: BalancedClient): void {
     const known = this.#clients.get(spec.containerId);
-    if (known !== undefined && isSameNamespace(known.kernel, spec.networkNamespace)) {
-      known.spec = spec;
-      this.#ensureReturnPath(known);
-      this.#programClient(known);
+    if (known?.isAt(spec.networkNamespace)) {
+      known.apply(spec);
       return;
     }
     this.detach(spec.containerId);
-    const kernel = BalancedNamespace.open(spec.networkNamespace);
-    const client: AttachedClient = { spec, kernel, returnPath: undefined, takingIpv6: new Set() };
-    this.#clients.set(spec.containerId, client);
-    this.#tables.keep(client.kernel, `of container ${spec.containerId}`);
-    client.kernel.setIpv6(hasIpv6(spec));
+    using opened = new DisposableStack();
+    const client = opened.use(Client.open(spec, this.#clientContext));
     this.#lookForListeners(client);
-    this.#inherit(client.kernel, (service) => (isVirtualIp(service) ? networkOf(spec, service) : undefined));
-    this.#ensureReturnPath(client);
-    this.#programClient(client);
+    this.#inherit(client.kernel, (service) => (isVirtualIp(service) ? client.networkOf(service) : undefined));
+    this.#clients.set(spec.containerId, client);
+    opened.move();
+    client.apply(spec);
   }
 
   detach(containerId: string): void {
     const client = this.#clients.get(containerId);
-    if (client === undefined) return;
     this.#clients.delete(containerId);
-    this.#connectTime.forget(client.kernel.namespace);
-    this.#release(client);
+    client?.forget();
   }
 
   returnsToEntrance(containerId: string): boolean {
-    return this.#clients.get(containerId)?.returnPath !== undefined;
+    return this.#clients.get(containerId)?.returnsToEntrance ?? false;
   }
 
   takesIpv6(containerId: string): boolean {
     const client = this.#clients.get(containerId);
     if (client?.spec.ingress?.ipv6Address === undefined) return false;
-    client.takingIpv6 = this.#listenersOf(client);
-    return takesIpv6(client);
+    client.lookForListeners(this.#hostPorts.ports(containerId));
+    return client.takesIpv6;
   }
 
   setEntrance(spec: IngressEntrance | undefined): void {
     const known = this.#entrance;
-    if (known !== undefined && spec !== undefined && isSameNamespace(known.kernel, spec.networkNamespace)) {
+    if (known !== undefined && spec !== undefined && known.kernel.isAt(spec.networkNamespace)) {
       known.spec = spec;
       prepareEntrance(known);
     } else {
@@ -218,10 +194,10 @@ class Balancer implements LoadBalancer {
     clearInterval(this.#listeners);
     clearTimeout(this.#timer);
     this.#tables[Symbol.dispose]();
-    this.#gossip?.unwatch();
+    this.#feed[Symbol.dispose]();
     await this.#programming;
     await this.#hostPorts.settled();
-    for (const client of this.#clients.values()) this.#release(client);
+    for (const client of this.#clients.values()) client[Symbol.dispose]();
     this.#connectTime[Symbol.dispose]();
     this.#entrance?.kernel[Symbol.dispose]();
     this.#hostPorts[Symbol.dispose]();
@@ -239,45 +215,6 @@ class Balancer implements LoadBalancer {
       for (const address of addresses) this.#noteKnown(networkId, address);
       this.#services.adopt(networkId, service, addresses, { until: this.#adoptedUntil, returning });
     }
-  }
-
-  #take({ type, networkId, key, value, reason }: TableChange): void {
-    const record = decodeRecord(value);
-    const backends = [
-      [key, record && backendOf(record)],
-      [ipv6Key(key), record && ipv6BackendOf(record)],
-    ] as const;
-    for (const [id, backend] of backends) {
-      if (type === 'delete') this.#remove(networkId, id, backend, reason);
-      else this.#put(networkId, id, backend);
-    }
-    this.#schedule(networkId);
-  }
-
-  #put(networkId: string, key: string, backend: BackendRecord | undefined): void {
-    if (backend !== undefined) this.#noteKnown(networkId, backend.address);
-    if (backend !== undefined) this.#services.set(networkId, key, backend, Date.now());
-    else this.#services.delete(networkId, key, undefined, Date.now());
-  }
-
-  /** @param last what was said of it last. */
-  #remove(networkId: string, key: string, last: BackendRecord | undefined, reason: TableChange['reason']): void {
-    const now = Date.now();
-    if (isLoss(reason)) this.#services.lose(networkId, key, now + this.#lostGraceMs, now);
-    else this.#services.delete(networkId, key, last?.address, now);
-  }
-
-  #takePeer({ type, networkId, key, value, reason }: TableChange): void {
-    const { ipv4, ipv6 } = type === 'delete' ? {} : peerAddressesOf(value);
-    this.#putPeer(networkId, key, ipv4, reason);
-    this.#putPeer(networkId, ipv6Key(key), ipv6, reason);
-    this.#schedule(networkId);
-  }
-
-  #putPeer(networkId: string, key: string, address: string | undefined, reason: TableChange['reason']): void {
-    if (address !== undefined) this.#services.setPeer(networkId, key, address);
-    else if (isLoss(reason)) this.#services.losePeer(networkId, key, Date.now() + this.#lostGraceMs);
-    else this.#services.deletePeer(networkId, key);
   }
 
   #schedule(networkId: string): void {
@@ -308,7 +245,7 @@ class Balancer implements LoadBalancer {
       const own = client.spec.networks.map(({ id }) => id).filter((id) => networks.has(id));
       if (own.length === 0 || this.#clients.get(client.spec.containerId) !== client) continue;
       const begin = performance.now();
-      this.#programClient(client);
+      client.program();
       const addresses = new Set(own.flatMap((id) => [...(gone.get(id) ?? [])]));
       this.#forgetFlows(client.kernel, addresses);
       goneOf.set(client.kernel.namespace, addresses);
@@ -340,65 +277,6 @@ class Balancer implements LoadBalancer {
     this.#known.set(networkId, known.add(address));
   }
 
-  /** Where it cannot be had, entrances put their own address in the client's place. */
-  #ensureReturnPath(client: AttachedClient): void {
-    this.#releaseReturnPath(client);
-    const wanted = client.spec.ingress?.returnPath;
-    if (wanted === undefined) return;
-    try {
-      client.returnPath = ReturnPath.open(client.kernel.namespace, wanted);
-      this.#tables.keep(client.returnPath, `for the answers of container ${client.spec.containerId}`);
-    } catch (error) {
-      this.#report("tasks of this host do not see the addresses of the mesh's clients", error);
-    }
-  }
-
-  #releaseReturnPath(client: AttachedClient): void {
-    if (client.returnPath === undefined) return;
-    this.#tables.release(client.returnPath);
-    client.returnPath[Symbol.dispose]();
-    client.returnPath = undefined;
-  }
-
-  #release(client: AttachedClient): void {
-    this.#releaseReturnPath(client);
-    this.#tables.release(client.kernel);
-    client.kernel[Symbol.dispose]();
-  }
-
-  #programClient({ spec, kernel, returnPath }: AttachedClient): void {
-    const { containerId } = spec;
-    const services = spec.networks.flatMap(({ id }) => [...this.#services.virtualServices(id)]);
-    const ofIpv4 = new Map(services.filter(([address]) => !isIPv6(address)));
-    const isLed = this.#connectTime.apply(kernel.namespace, ofIpv4, placeOf(containerId));
-    try {
-      const ingress = spec.ingress && { ...spec.ingress, returnPath: returnPath && spec.ingress.returnPath };
-      const untracked = isLed && this.#canLeaveUntracked && !spec.filtersPackets ? ipv4SubnetsOf(spec) : [];
-      this.#applyClientTable(kernel, (subnets) => clientTable(containerId, ofIpv4, ingress, subnets), untracked);
-      kernel.setIpv6(hasIpv6(spec));
-      const ofIpv6 = new Map(services.filter(([address]) => isIPv6(address)));
-      if (hasIpv6(spec)) kernel.apply(ipv6ClientTable(containerId, ofIpv6, ingress));
-    } catch (error) {
-      this.#report(`cannot balance the connections of container ${containerId}`, error);
-    }
-  }
-
-  /** Where the kernel does not know the rules that leave connections untracked, all are tracked. */
-  #applyClientTable(
-    kernel: BalancedNamespace,
-    tableOf: (untracked: readonly string[]) => DispatchTable,
-    untracked: readonly string[],
-  ): void {
-    try {
-      kernel.apply(tableOf(untracked));
-    } catch (error) {
-      if (untracked.length === 0 || !(error instanceof NftablesError)) throw error;
-      kernel.apply(tableOf([]));
-      this.#canLeaveUntracked = false;
-      this.#logger.warn({ error: errorText(error) }, 'all connections of containers are tracked');
-    }
-  }
-
   #programEntrance(): void {
     const spec = this.#entrance?.spec;
     const ports = spec && this.#services.publishedPorts(spec.networkId);
@@ -422,22 +300,16 @@ class Balancer implements LoadBalancer {
   }
 
   /** What its servers take by IPv6 is led there; who tells others of the task is told. */
-  #lookForListeners(client: AttachedClient): void {
-    const { spec } = client;
+  #lookForListeners(client: Client): void {
+    const { containerId, onIpv6 } = client.spec;
     try {
-      const found = this.#listenersOf(client);
-      const before = takesIpv6(client);
-      client.takingIpv6 = found;
-      this.#hostPorts.setTakingIpv6(spec.containerId, found);
-      if (takesIpv6(client) !== before) spec.onIpv6?.();
+      const before = client.takesIpv6;
+      const found = client.lookForListeners(this.#hostPorts.ports(containerId));
+      this.#hostPorts.setTakingIpv6(containerId, found);
+      if (client.takesIpv6 !== before) onIpv6?.();
     } catch (error) {
-      this.#report(`cannot see whether container ${spec.containerId} listens on IPv6`, error);
+      this.#report(`cannot see whether container ${containerId} listens on IPv6`, error);
     }
-  }
-
-  #listenersOf({ spec, kernel }: AttachedClient): Set<ServiceKey> {
-    const ports = [...(spec.ingress?.ports ?? []), ...this.#hostPorts.ports(spec.containerId)];
-    return ports.length === 0 ? new Set() : ipv6Listeners(kernel.namespace, ports);
   }
 
   #forgetFlows(kernel: BalancedNamespace, addresses: ReadonlySet<string>): void {
@@ -470,13 +342,6 @@ function prepareEntrance({ spec, kernel }: { spec: IngressEntrance; kernel: Bala
   if (spec.ipv6 !== undefined) writeSysctl(kernel.namespace, ipv6Forwarding, 1);
 }
 
-/** Whether all that the mesh may lead to the task by IPv6 arrives at a server. */
-function takesIpv6({ spec: { ingress }, takingIpv6 }: AttachedClient): boolean {
-  if (ingress?.ipv6Address === undefined) return false;
-  const led = ingress.ports.filter(({ protocol }) => protocol !== 'sctp');
-  return led.length > 0 && led.every(({ protocol, targetPort }) => takingIpv6.has(portKey(protocol, targetPort)));
-}
-
 function ofFamily(family: Family, addresses: readonly string[]): string[] {
   return addresses.filter((address) => familyOf(address) === family);
 }
@@ -492,32 +357,4 @@ function ledByIpv6(ports: ReadonlyMap<ServiceKey, readonly string[]>): Set<Servi
     return parsePortKey(key).protocol !== 'sctp' && count > 0 && 2 * count === addresses.length;
   });
   return new Set(led.map(([key]) => key));
-}
-
-/** A task is one backend for each family, under keys of their own. */
-const ipv6Key = (endpointId: string): string => `${endpointId} ipv6`;
-
-function isLoss(reason: TableChange['reason']): boolean {
-  return reason === 'unreachable' || reason === 'left';
-}
-
-function ipv4SubnetsOf({ networks }: BalancedClient): string[] {
-  return networks.flatMap(({ subnets }) => subnets.filter((subnet) => !subnet.includes(':')));
-}
-
-function hasIpv6({ networks, ingress }: BalancedClient): boolean {
-  return (
-    ingress?.ipv6Address !== undefined || networks.some(({ subnets }) => subnets.some((subnet) => subnet.includes(':')))
-  );
-}
-
-function isSameNamespace(kernel: BalancedNamespace, path: string): boolean {
-  if (!NetworkNamespace.exists(path)) return false;
-  using namespace = NetworkNamespace.open(path);
-  return kernel.namespace.equals(namespace);
-}
-
-/** @returns the network of the client on which the address is. */
-function networkOf({ networks }: BalancedClient, address: string): string | undefined {
-  return networks.find(({ subnets }) => subnets.some((subnet) => Prefix.parse(subnet).contains(address)))?.id;
 }
