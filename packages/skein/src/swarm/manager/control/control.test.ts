@@ -9,6 +9,7 @@ import {
   GlobalJobSchema,
   NetworkSpecSchema,
   NodeSpecSchema,
+  ReplicatedJobSchema,
   SecretSpecSchema,
   type ServiceSpec,
 } from '../../gen/specs_pb.js';
@@ -84,6 +85,12 @@ test('services are refused in the words of dockerd', async () => {
     'EndpointSpec: published port 99999 is not a port: use 1 to 65535, or 0 for any',
   );
   invalid(serviceSpec('a', { change: ports([0, 80]) }), 'EndpointSpec: target port 0 is not a port: use 1 to 65535');
+  invalid(serviceSpec('a', { replicas: 100_000_000 }), '100000000 replicas are more than the 10000 of a service here');
+  const job: ServiceSpec['mode'] = {
+    case: 'replicatedJob',
+    value: create(ReplicatedJobSchema, { maxConcurrent: 20_000n, totalCompletions: 20_000n }),
+  };
+  invalid(serviceSpec('a', { mode: job }), '20000 concurrent jobs are more than the 10000 of a service here');
   refused(
     () => control.createService(serviceSpec('test')),
     rpc('AlreadyExists', 'name conflicts with an existing object: service test already exists'),

@@ -22,6 +22,8 @@ const nanosPerCpu = 1e9;
 const minHealthDurationMs = 1;
 const maxPort = 65_535;
 const maxReplicas = 2n ** 63n - 1n;
+/** Tasks that a service makes at once: some 20 KB each in the manager, which a mistyped number must not end. */
+const maxTasksAtOnce = 10_000n;
 const updateOfJob = 'Jobs may not have an update config';
 
 const invalid = (text: string) => new RpcError('InvalidArgument', text);
@@ -40,12 +42,14 @@ function checkMode({ mode, update }: ServiceSpec): void {
   switch (mode.case) {
     case 'replicated':
       if (mode.value.replicas > maxReplicas) throw invalid('Number of replicas must be non-negative');
+      checkTasksAtOnce('replicas', mode.value.replicas);
       return;
     case 'global':
       return;
     case 'replicatedJob':
       if (mode.value.maxConcurrent > maxReplicas) throw invalid('Maximum concurrent jobs must not be negative');
       if (mode.value.totalCompletions > maxReplicas) throw invalid('Total completed jobs must not be negative');
+      checkTasksAtOnce('concurrent jobs', mode.value.maxConcurrent);
       if (update) throw invalid(updateOfJob);
       return;
     case 'globalJob':
@@ -54,6 +58,10 @@ function checkMode({ mode, update }: ServiceSpec): void {
     default:
       throw invalid('Unrecognized service mode');
   }
+}
+
+function checkTasksAtOnce(what: string, count: bigint): void {
+  if (count > maxTasksAtOnce) throw invalid(`${count} ${what} are more than the ${maxTasksAtOnce} of a service here`);
 }
 
 function checkTaskSpec(spec: TaskSpec | undefined): void {
