@@ -31,12 +31,22 @@ const closeTimeoutMs = 10_000;
 const taskFile = 'tasks.db';
 const managersFile = 'managers.json';
 
+/** A manager asked where it listens, as dockerd does: behind NAT a host may not reach itself as others do. */
+export interface OwnManager {
+  /** `host:port` that the cluster knows it by. */
+  readonly advertised: string;
+  /** `host:port` that this host reaches it at. */
+  readonly local: string;
+}
+
 export interface AgentOptions {
   readonly executor: Executor;
   /** The agent follows its renewals, adopts new roots and asks for renewal on role changes. */
   readonly identity: NodeIdentity;
   /** `host:port` of managers to begin with; those of the last session are remembered. */
   readonly managers: readonly string[];
+  /** The manager on this host, if there is one. */
+  readonly ownManager?: OwnManager | undefined;
   /** The agent's own directory; made when missing. */
   readonly stateDirectory: string;
   readonly clock: Clock;
@@ -101,7 +111,7 @@ export class Agent {
     );
     const agent = new Agent(options, managers, new TaskDatabase(join(options.stateDirectory, taskFile)));
     agent.#worker.start();
-    options.identity.startRenewal(() => managers.addresses());
+    options.identity.startRenewal(() => managers.addresses().map((address) => agent.#wayTo(address)));
     agent.#running = agent.#run();
     return agent;
   }
@@ -195,7 +205,7 @@ export class Agent {
     const description = await this.#describe();
     const ending = new AbortController();
     const session = new Session({
-      address: manager.address,
+      address: this.#wayTo(manager.address),
       credentials: identity.credentials,
       description,
       sessionId: this.#sessionId,
@@ -220,6 +230,11 @@ export class Agent {
       ending.abort();
       await watching;
     }
+  }
+
+  #wayTo(address: string): string {
+    const { ownManager } = this.#options;
+    return address === ownManager?.advertised ? ownManager.local : address;
   }
 
   /** A changed description needs a new Session call. */

@@ -123,6 +123,14 @@ export interface NodeAddresses {
   readonly dataPath: string;
 }
 
+/** @returns where this machine itself reaches what listens there, `host:port`. */
+export function localAddress({ host, port }: HostPort): string {
+  return formatHostPort({ host: loopbacks[host] ?? host, port });
+}
+
+/** By the unspecified address of the family. */
+const loopbacks: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
 /** @returns whether a node that is to listen there can be reached at any of its addresses. */
 export function listensEverywhere(listenAddress: string): boolean {
   return listenAddress === '' || isUnspecified(parseHostPort(listenAddress, defaultSwarmPort).host || '0.0.0.0');

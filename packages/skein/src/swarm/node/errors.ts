@@ -37,7 +37,7 @@ export const joinTimedOut = () =>
 export const managerUnreachable = (address: string, lastError: string) =>
   new SkeinError(
     'Unavailable',
-    `this node does not reach itself at ${address}, the address that it would tell others: check --advertise-addr. No swarm was made${lastError && ` (${lastError})`}`,
+    `this node has no session with its own manager at ${address}: check that the host's loopback lets it through. No swarm was made${lastError && ` (${lastError})`}`,
   );
 
 /** Beyond Docker, which says only "context deadline exceeded". */

@@ -3,7 +3,7 @@ import { type Logger, systemClock } from '../../common/index.ts';
 import { Agent } from '../agent/index.ts';
 import type { NodeIdentity } from '../identity/index.ts';
 import { type LocalRoute, Manager, type NewClusterOptions } from '../manager/index.ts';
-import { formatHostPort } from './addresses.ts';
+import { formatHostPort, localAddress } from './addresses.ts';
 import { type MembershipState, removeMembership } from './state.ts';
 import type { HostExecutor, HostExecutorFactory } from './types.ts';
 
@@ -75,11 +75,12 @@ export class Membership implements AsyncDisposable {
             }),
           )
         : undefined;
-    const managers = state.role === 'manager' ? [advertise] : state.managers;
     const agent = await Agent.start({
       executor: host.executor,
       identity,
-      managers,
+      ...(manager
+        ? { managers: [advertise], ownManager: { advertised: advertise, local: localAddress(state.addresses.listen) } }
+        : { managers: state.managers }),
       stateDirectory: join(context.stateDirectory, 'agent'),
       clock: systemClock,
       logger: context.logger,

@@ -2,49 +2,73 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLogger } from '../../common/index.ts';
 import { FakeExecutor } from '../agent/testing.ts';
-import { openSwarmNode } from './index.ts';
+import { openSwarmNode, type SwarmNode } from './index.ts';
 
-test('a swarm whose manager does not reach itself is not made, and another init may follow', async (t) => {
+const request = {
+  listenAddress: '127.0.0.1:23771',
+  advertiseAddress: '127.0.0.1',
+  dataPathAddress: '',
+  dataPathPort: 0,
+  forceNewCluster: false,
+  availability: 'active',
+  autoLockManagers: false,
+  defaultAddressPool: [],
+  subnetSize: 0,
+  spec: undefined,
+} as const;
+
+async function openNode(t: TestContext): Promise<{ node: SwarmNode; executor: FakeExecutor; stateDirectory: string }> {
   const stateDirectory = mkdtempSync(join(tmpdir(), 'skein-node-'));
-  t.after(() => rmSync(stateDirectory, { recursive: true, force: true }));
-  await using node = await openSwarmNode({
+  const executor = new FakeExecutor();
+  const node = await openSwarmNode({
     stateDirectory,
     logger: silentLogger(),
     createExecutor: () => ({
-      executor: new FakeExecutor(),
+      executor,
       witness: { lost: () => [], answers: async () => false },
       leave: async () => {},
       [Symbol.asyncDispose]: async () => {},
     }),
     localRoutes: () => [],
   });
-  const request = {
-    listenAddress: '127.0.0.1:23771',
-    advertiseAddress: '127.0.0.1',
-    dataPathAddress: '',
-    dataPathPort: 0,
-    forceNewCluster: false,
-    availability: 'active',
-    autoLockManagers: false,
-    defaultAddressPool: [],
-    subnetSize: 0,
-    spec: undefined,
-  } as const;
+  t.after(async () => {
+    await node[Symbol.asyncDispose]();
+    rmSync(stateDirectory, { recursive: true, force: true });
+  });
+  return { node, executor, stateDirectory };
+}
+
+test('a swarm whose manager has no session with itself is not made, and another init may follow', async (t) => {
+  const { node, executor, stateDirectory } = await openNode(t);
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
-  const failing = node.init({ ...request, advertiseAddress: '127.0.0.1:1' });
-  const refused = assert.rejects(failing, {
+  const describe = t.mock.method(executor, 'describe', () => Promise.reject(new Error('no description')));
+  const refused = assert.rejects(node.init(request), {
     code: 'Unavailable',
     message:
-      /^this node does not reach itself at 127\.0\.0\.1:1, .*: check --advertise-addr\. No swarm was made \(.*refused"\)$/,
+      /^this node has no session with its own manager at 127\.0\.0\.1:23771: .* No swarm was made \(no description\)$/,
   });
   while (node.status().error === '') await sleep(10);
   t.mock.timers.tick(21_000);
   await refused;
   assert.equal(node.status().localNodeState, 'inactive');
   assert.ok(!existsSync(stateDirectory));
+  describe.mock.restore();
   assert.match(await node.init(request), /^[0-9a-z]{25}$/);
+});
+
+test('a manager behind NAT, which does not reach itself as others do, is known by what it advertises', async (t) => {
+  const { node } = await openNode(t);
+  // TEST-NET-1 (RFC 5737): nobody answers there.
+  const advertiseAddress = '192.0.2.7:2377';
+  const nodeId = await node.init({ ...request, listenAddress: '0.0.0.0:23772', advertiseAddress });
+  assert.equal(node.status().localNodeState, 'active');
+  assert.equal(node.status().nodeAddress, '192.0.2.7');
+  assert.deepEqual(node.status().remoteManagers, [{ nodeId, address: advertiseAddress }]);
+  const itself = node.control().store.view((transaction) => transaction.get('node', nodeId));
+  assert.equal(itself?.status?.addr, '192.0.2.7');
+  assert.equal(itself?.managerStatus?.addr, advertiseAddress);
 });

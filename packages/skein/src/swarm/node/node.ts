@@ -6,7 +6,7 @@ import { NodeSpec_Availability } from '../gen/specs_pb.js';
 import { createRootCa, defaultNodeCertificateSeconds, managerRole, NodeIdentity } from '../identity/index.ts';
 import type { NewClusterOptions } from '../manager/index.ts';
 import type { ClusterLogs, Control } from '../manager/types.ts';
-import { addressTowards, formatHostPort, listensEverywhere, managerAddress, resolveAddresses } from './addresses.ts';
+import { addressTowards, listensEverywhere, localAddress, managerAddress, resolveAddresses } from './addresses.ts';
 import {
   alreadyInSwarm,
   joinTimedOut,
@@ -172,7 +172,7 @@ class Node implements SwarmNode {
 
   /**
    * Makes the identity, starts, waits for the first session; on failure before that leaves nothing. A node that has
-   * joined goes on trying; a new cluster whose manager does not reach itself is given up.
+   * joined goes on trying; a new cluster whose manager has no session with itself is given up.
    */
   async #becomeMember(
     state: MembershipState,
@@ -194,7 +194,7 @@ class Node implements SwarmNode {
     if (state.role === 'worker') throw joinTimedOut();
     const { lastError } = membership.agent.status();
     await this.#forget();
-    throw managerUnreachable(formatHostPort(state.addresses.advertise), lastError);
+    throw managerUnreachable(localAddress(state.addresses.listen), lastError);
   }
 
   /** @returns whether the node's first session came in time. */

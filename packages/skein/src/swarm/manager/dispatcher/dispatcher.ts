@@ -16,7 +16,7 @@ import type { Cluster } from '../../gen/objects_pb.js';
 import { type WeightedPeer, WeightedPeerSchema } from '../../gen/types_pb.js';
 import { Wakeup } from '../../identity/index.ts';
 import type { Store, StoreEvent } from '../../store/types.ts';
-import { callerOf, peerKey } from '../server/peer.ts';
+import { callerOf, hostOf, peerKey } from '../server/peer.ts';
 import type { HostWitness } from '../types.ts';
 import { AssignmentSet } from './assignments.ts';
 import {
@@ -119,10 +119,11 @@ export class Dispatcher {
 
   async *#session(request: SessionRequest, context: HandlerContext): AsyncGenerator<SessionMessage> {
     this.#checkRunning();
-    const { nodeId, address } = callerOf(context.values);
-    if (this.#options.store.view((transaction) => transaction.get('node', nodeId)) === undefined) {
-      throw new RpcError('Unknown', 'node not found');
-    }
+    const { nodeId, address: caller } = callerOf(context.values);
+    const node = this.#options.store.view((transaction) => transaction.get('node', nodeId));
+    if (node === undefined) throw new RpcError('Unknown', 'node not found');
+    // The manager's own node comes from loopback: it is known as the manager is.
+    const address = node.managerStatus?.addr ? hostOf(node.managerStatus.addr) : caller;
     const connection = { address, ping: context.values.get(peerKey).ping };
     const session =
       this.#sessions.resume(nodeId, request.sessionId, connection) ?? this.#sessions.register(nodeId, connection);

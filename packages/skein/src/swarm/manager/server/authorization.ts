@@ -2,7 +2,7 @@ import type { Interceptor } from '@connectrpc/connect';
 import { RpcError } from '../../../common/index.ts';
 import { type CertificateSubject, managerRole, workerRole } from '../../identity/index.ts';
 import type { Store } from '../../store/types.ts';
-import { callerKey, peerKey } from './peer.ts';
+import { callerKey, hostOf, peerKey } from './peer.ts';
 
 const managers = [managerRole] as const;
 const nodes = [workerRole, managerRole] as const;
@@ -115,11 +115,6 @@ function unlessDenied<T>(identify: () => T): T | undefined {
     if (error instanceof RpcError) return undefined;
     throw error;
   }
-}
-
-/** `10.0.0.1:4711` and `[fe80::1]:4711` → the host. */
-function hostOf(address: string): string {
-  return address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
 }
 
 function denied(description: string): RpcError {

@@ -22,6 +22,11 @@ export function remoteAddressOf({ remoteAddress }: { readonly remoteAddress?: st
   return (remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
 }
 
+/** `10.0.0.1:4711` and `[fe80::1]:4711` → the host. */
+export function hostOf(address: string): string {
+  return address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+}
+
 /** The peer of a call, as the TLS layer proved it. */
 export const peerKey = createContextKey<Peer>({
   address: '',
