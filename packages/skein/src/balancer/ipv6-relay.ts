@@ -152,7 +152,10 @@ class DatagramRelay implements Ipv6Relay {
   #begin(key: string, client: RemoteInfo): Conversation {
     const open = async (): Promise<DatagramSocket> => {
       const socket = await udpClientIn(this.#host, this.#to);
-      socket.on('message', (answer) => this.#socket?.send(answer, client.port, client.address));
+      // Who names no port wants no answer (RFC 768); Node throws where one is sent to him.
+      if (client.port !== 0) {
+        socket.on('message', (answer) => this.#socket?.send(answer, client.port, client.address));
+      }
       socket.on('error', () => this.#end(key));
       socket.unref();
       return socket;
