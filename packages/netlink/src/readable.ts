@@ -2,7 +2,7 @@
  * Event-driven reading of datagram sockets of families that Node does not know (netlink).
  *
  * Node's event loop reads whatever descriptor its UDP handle has, but its public API accepts UDP descriptors only. So
- * a UDP socket is opened and handed over, and then its descriptor is made to name our socket (dup2) before the loop
+ * a UDP socket is opened and handed over, and then its descriptor is made to name our socket (dup3) before the loop
  * first looks at it. The alternatives are a thread that sits in poll(2), and a timer.
  */
 import { createSocket, type Socket } from 'node:dgram';
@@ -65,10 +65,14 @@ export class DatagramReader {
    */
   #discard(): void {
     const scratch = new Uint8Array(1);
-    try {
-      for (let count = 0; count < MAX_DISCARDED; count++) receive(this.#fd, scratch, MSG_DONTWAIT);
-    } catch (error) {
-      if (!hasCode(error, 'EAGAIN')) throw error;
+    for (let count = 0; count < MAX_DISCARDED; count++) {
+      try {
+        receive(this.#fd, scratch, MSG_DONTWAIT);
+      } catch (error) {
+        if (hasCode(error, 'EAGAIN')) return;
+        // ENOBUFS: the queue was empty, and has overrun once more since.
+        if (!hasCode(error, 'ENOBUFS')) throw error;
+      }
     }
   }
 

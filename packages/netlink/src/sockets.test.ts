@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { closeSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
+import { AF_INET, POLLOUT, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from './kernel/constants.ts';
+import { connect, poll, socket } from './kernel/libc.ts';
+import { inetAddress } from './kernel/sockaddr.ts';
 import { connectTcpIn, tcpListenerIn, tcpServerIn, udpClientIn, udpSocketIn } from './sockets.ts';
 import { TestNamespaces } from './testing.ts';
 
@@ -57,6 +60,20 @@ test('reusePort lets two sockets share a port', async () => {
   const options = { address: '10.99.0.1', port: 5454, reusePort: true };
   const sockets = [await udpSocketIn(left, options), await udpSocketIn(left, options)];
   for (const socket of sockets) socket.close();
+});
+
+test('a server keeps no more connections waiting than its backlog says', async () => {
+  const server = await tcpServerIn(right, { address: '10.99.0.2', port: 0, backlog: 1 });
+  const { port } = server.address() as AddressInfo;
+  // The event loop does not turn here, so that nobody accepts; one more than the backlog gets in.
+  const clients = Array.from({ length: 5 }, () => {
+    const fd = right.run(() => socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    assert.throws(() => connect(fd, inetAddress('10.99.0.2', port)), { code: 'EINPROGRESS' });
+    return fd;
+  });
+  assert.equal(clients.filter((fd) => poll(fd, POLLOUT, 0) !== 0).length, 2);
+  for (const fd of clients) closeSync(fd);
+  server.close();
 });
 
 test('a listening descriptor serves HTTP', async () => {

@@ -102,7 +102,7 @@ export async function udpClientIn(
 
 /**
  * The descriptor of a TCP socket that listens in the namespace, for any server's `listen({ fd })` (net, http, http2,
- * tls), which then owns it. Until then the caller does.
+ * tls), which then owns it, and listens once more: with its own backlog, not this one. Until then the caller owns it.
  * @throws SystemError EADDRINUSE, EADDRNOTAVAIL
  */
 export function tcpListenerIn(namespace: NetworkNamespace, options: BindOptions & { backlog?: number }): number {
@@ -123,7 +123,8 @@ export async function tcpServerIn(
   const server = createServer(onConnection);
   return withDescriptor(fd, async () => {
     const listening = once(server, 'listening');
-    server.listen({ fd });
+    // Node listens once more.
+    server.listen({ fd }, options.backlog ?? DEFAULT_BACKLOG);
     await listening;
     return server;
   });

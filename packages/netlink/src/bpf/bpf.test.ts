@@ -173,4 +173,6 @@ test('what is no BPF object is refused in words', () => {
   );
   const global = 'int value; __attribute__((section("p"), used)) int f(void *frame) { return value++; }';
   assert.throws(() => new BpfObject(compile('global', global)), /f refers to value, which is no map/);
+  const perCpu = source.replace('= { 1, 4, 8, 16, 1 }', '= { 6, 4, 8, 16, 0 }');
+  assert.throws(() => new BpfObject(compile('per-cpu', perCpu)).createMap('counts'), /type 6 is not supported/);
 });

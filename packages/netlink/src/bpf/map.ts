@@ -3,8 +3,8 @@ import { closeSync } from 'node:fs';
 import { hasCode } from '../errors.ts';
 import { attempt, call, commands, decodeName, encodeName, mapInfo } from './bpf.ts';
 
-/** enum bpf_map_type, linux/bpf.h: those that may be asked for. */
-export const mapTypes = { hash: 1, array: 2, 'per-cpu-array': 6 } as const;
+/** enum bpf_map_type, linux/bpf.h: those that may be asked for. Of per-CPU ones the kernel writes a value for each CPU. */
+export const mapTypes = { hash: 1, array: 2 } as const;
 export type BpfMapType = keyof typeof mapTypes;
 
 /** BPF_F_NO_PREALLOC: memory is taken as entries come. */

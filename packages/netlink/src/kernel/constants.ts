@@ -14,6 +14,8 @@ export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
+// asm-generic/fcntl.h
+export const O_CLOEXEC = 0o2000000;
 /** linux/fcntl.h: F_LINUX_SPECIFIC_BASE + 6 */
 export const F_DUPFD_CLOEXEC = 1030;
 

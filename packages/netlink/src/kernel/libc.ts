@@ -6,7 +6,7 @@
 import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 import { hasCode, SystemError } from '../errors.ts';
-import { F_DUPFD_CLOEXEC, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from './constants.ts';
+import { F_DUPFD_CLOEXEC, O_CLOEXEC, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from './constants.ts';
 
 const libc = koffi.load(null);
 const c = {
@@ -21,7 +21,7 @@ const c = {
   recv: libc.func('int64_t recv(int fd, void *buffer, size_t length, int flags)'),
   recvfrom: libc.func('int64_t recvfrom(int fd, void *buffer, size_t length, int flags, void *address, void *size)'),
   poll: libc.func('int poll(void *fds, unsigned long count, int timeout)'),
-  dup2: libc.func('int dup2(int from, int to)'),
+  dup3: libc.func('int dup3(int from, int to, int flags)'),
   // Variadic in its header; here with the argument of F_DUPFD_CLOEXEC.
   fcntl: libc.func('int fcntl(int fd, int command, int argument)'),
   ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
@@ -140,9 +140,9 @@ export function poll(fd: number, events: number, timeoutMs: number): number {
   return new Int16Array(pollfd.buffer)[3] ?? 0;
 }
 
-/** Makes `to` another name of the open file behind `from`. */
+/** Makes `to` another name of the open file behind `from`, one that child processes do not get. */
 export function duplicateTo(from: number, to: number): void {
-  must('dup2', () => c.dup2(from, to));
+  must('dup3', () => c.dup3(from, to, O_CLOEXEC));
 }
 
 export function ioctl(fd: number, request: number, argument: Uint8Array, operation: string): void {

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { AF_NETLINK, SO_RCVBUF, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET } from '../kernel/constants.ts';
+import { bind, setSocketOption, socket } from '../kernel/libc.ts';
+import { netlinkAddress } from '../kernel/sockaddr.ts';
+import { DatagramReader } from '../readable.ts';
 import { udpSocketIn } from '../sockets.ts';
 import { TestNamespaces } from '../testing.ts';
+import { NETLINK_ROUTE } from './connection.ts';
 import { type RouteEvent, RouteMonitor } from './monitor.ts';
 import { RouteSocket } from './route-socket.ts';
 
@@ -89,6 +96,43 @@ test('a listener that is too slow is told so once, and goes on', { timeout: 8000
     }
   }
   assert.deepEqual([overruns, after], [1, 1]);
+});
+
+test('a listener that is overrun while it makes room for what follows hears of it, and goes on', {
+  timeout: 20_000,
+}, async () => {
+  const namespace = namespaces.create('flood');
+  // As little as the kernel allows: a message or two.
+  const fd = namespace.run(() => socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+  setSocketOption(fd, SOL_SOCKET, SO_RCVBUF, 1);
+  bind(fd, netlinkAddress(1));
+  const failures: Error[] = [];
+  let overruns = 0;
+  const reader = DatagramReader.open(fd, {
+    message: () => undefined,
+    overrun: () => overruns++,
+    failed: (error) => failures.push(error),
+  });
+  const flood = `
+    import { NetworkNamespace, RouteSocket } from '${import.meta.resolve('../index.ts')}';
+    using routes = RouteSocket.open(NetworkNamespace.open('${namespaces.path('flood')}'));
+    const { index } = routes.links.get('lo');
+    for (let n = 0; n < 20_000; n++) routes.links.set(index, { mtu: 1500 + (n % 2) });
+  `;
+  const child = spawn(process.execPath, ['--conditions=source', '--input-type=module', '--eval', flood]);
+  const [code] = (await once(child, 'exit')) as [number];
+  reader.close();
+  assert.deepEqual([code, failures], [0, []]);
+  assert.ok(overruns > 0);
+});
+
+test("a monitor's socket is not its child processes'", () => {
+  const sockets = (): number =>
+    Number(execFileSync('sh', ['-c', 'ls -l /proc/self/fd | grep -c socket:; true'], { stdio: ['ignore', 'pipe', 2] }));
+  const namespace = namespaces.create('children');
+  const before = sockets();
+  using _monitor = RouteMonitor.open(namespace, ['link']);
+  assert.equal(sockets(), before);
 });
 
 test('closing ends the iteration and the socket', { timeout: 5000 }, async () => {
