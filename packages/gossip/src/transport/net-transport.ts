@@ -120,6 +120,7 @@ export class NetTransport implements Transport {
 
   async dial(to: Address, signal: AbortSignal): Promise<Stream> {
     signal.throwIfAborted();
+    if (this.#closed) throw closedError();
     const socket = this.#sockets.connectTcp(to);
     const stream = this.#adopt(socket, to);
     const abort = (): void => stream.destroy(signal.reason as Error);
@@ -153,10 +154,13 @@ export class NetTransport implements Transport {
     if (this.#closed) return;
     this.#closed = true;
     const closed = Promise.all(this.#listeners.map(closeListeners));
-    for (const socket of this.#open) socket.destroy();
+    // With an error: without one who waits for a connection would hear nothing.
+    for (const socket of this.#open) socket.destroy(closedError());
     await closed;
   }
 }
+
+const closedError = (): Error => new Error('the transport is closed');
 
 /** Listens to the address, or to all of both families, one after the other at the same port. */
 async function listen(sockets: SocketFactory, host: string, port: number): Promise<Listeners[]> {

@@ -1,9 +1,10 @@
 /** What every transport must do, run against real sockets and against the simulated one. */
 import assert from 'node:assert/strict';
+import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { type BytePort, ByteTransport, SimulatedNetwork, seededRandom, VirtualClock } from '../simulation/index.ts';
 import type { Address } from '../wire/index.ts';
-import { NetTransport, type Stream, type Transport } from './index.ts';
+import { NetTransport, type Stream, systemSockets, type Transport } from './index.ts';
 
 interface Setup {
   open(): Promise<Transport>;
@@ -96,6 +97,17 @@ for (const [name, setup] of Object.entries(setups)) {
     await Promise.all([a.close(), a.close(), b.close()]);
   });
 }
+
+test('closing a transport ends the dials under way, and it dials no more', { timeout: 5_000 }, async () => {
+  // A name that nobody ever looks up: the connection stays in the making.
+  const connectTcp = (): Socket => connect({ host: 'peer.invalid', port: 9, lookup: () => {} });
+  const transport = await NetTransport.open({ host: '127.0.0.1', port: 0, sockets: { ...systemSockets, connectTcp } });
+  const to = { host: '192.0.2.1', port: 7946 };
+  const rejected = assert.rejects(transport.dial(to, AbortSignal.timeout(60_000)), /closed/);
+  await transport.close();
+  await rejected;
+  await assert.rejects(transport.dial(to, AbortSignal.timeout(60_000)), /closed/);
+});
 
 test('a transport that is bound everywhere speaks with peers of both families, and knows them by their own addresses', async () => {
   const everywhere = await NetTransport.open({ host: '0.0.0.0', port: 0 });
