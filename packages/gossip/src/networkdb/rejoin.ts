@@ -53,6 +53,7 @@ export class Rejoiner {
         if (!this.#stop.signal.aborted) joined();
         return count;
       } catch (error) {
+        if (this.#stop.signal.aborted) return 0;
         logger.warn('no bootstrap address could be joined', { addresses: this.#bootstrap, error });
         if (clock.now() + config.rejoinRetry > until) return 0;
       }
