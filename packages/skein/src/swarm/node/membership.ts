@@ -89,13 +89,18 @@ export class Membership implements AsyncDisposable {
     return new Membership({ context, state, identity, manager, agent, host });
   }
 
-  /** Leaves for good: tasks are stopped and removed, the gossip is left, the state is forgotten. */
+  /**
+   * Leaves for good: tasks are stopped and removed, the gossip is left, the state is forgotten.
+   * @throws what one of these threw; the others are done all the same.
+   */
   async leave(): Promise<void> {
-    await this.agent.close({ stopTasks: true });
-    await this.#host.leave();
-    await this.manager?.[Symbol.asyncDispose]();
-    await this.identity.remove();
-    await removeMembership(this.#context.stateDirectory);
+    // From the last to the first.
+    await using leaving = new AsyncDisposableStack();
+    leaving.defer(() => removeMembership(this.#context.stateDirectory));
+    leaving.defer(() => this.identity.remove());
+    leaving.use(this.manager);
+    leaving.defer(() => this.#host.leave());
+    leaving.defer(() => this.agent.close({ stopTasks: true }));
   }
 
   /** Stops; tasks and their traffic go on, and the next start finds them. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -21,8 +21,13 @@ const request = {
   spec: undefined,
 } as const;
 
-async function openNode(t: TestContext): Promise<{ node: SwarmNode; executor: FakeExecutor; stateDirectory: string }> {
-  const stateDirectory = mkdtempSync(join(tmpdir(), 'skein-node-'));
+async function openNode(
+  t: TestContext,
+  {
+    stateDirectory = mkdtempSync(join(tmpdir(), 'skein-node-')),
+    leave = async () => {},
+  }: { stateDirectory?: string; leave?: () => Promise<void> } = {},
+): Promise<{ node: SwarmNode; executor: FakeExecutor; stateDirectory: string }> {
   const executor = new FakeExecutor();
   const node = await openSwarmNode({
     stateDirectory,
@@ -30,7 +35,7 @@ async function openNode(t: TestContext): Promise<{ node: SwarmNode; executor: Fa
     createExecutor: () => ({
       executor,
       witness: { lost: () => [], answers: async () => false },
-      leave: async () => {},
+      leave,
       [Symbol.asyncDispose]: async () => {},
     }),
     localRoutes: () => [],
@@ -71,4 +76,26 @@ test('a manager behind NAT, which does not reach itself as others do, is known b
   const itself = node.control().store.view((transaction) => transaction.get('node', nodeId));
   assert.equal(itself?.status?.addr, '192.0.2.7');
   assert.equal(itself?.managerStatus?.addr, advertiseAddress);
+});
+
+test('a host whose networks cannot be taken down has left the swarm all the same, and may make another', async (t) => {
+  const { node, stateDirectory } = await openNode(t, { leave: () => Promise.reject(new Error('link is busy')) });
+  await node.init({ ...request, listenAddress: '127.0.0.1:23773' });
+  await assert.rejects(node.leave(true), /^Error: link is busy$/);
+  assert.ok(!existsSync(stateDirectory));
+  await node.init({ ...request, listenAddress: '127.0.0.1:23773' });
+});
+
+test('a membership that cannot be remembered is ended, and another init may follow', async (t) => {
+  const stateDirectory = mkdtempSync(join(tmpdir(), 'skein-node-'));
+  const inTheWay = join(stateDirectory, 'node.json.tmp');
+  const { node, executor } = await openNode(t, { stateDirectory });
+  const described = t.mock.method(executor, 'describe', async () => {
+    mkdirSync(inTheWay, { recursive: true });
+    return executor.description;
+  });
+  await assert.rejects(node.init({ ...request, listenAddress: '127.0.0.1:23774' }), { code: 'EISDIR' });
+  described.mock.restore();
+  assert.ok(!existsSync(stateDirectory));
+  await node.init({ ...request, listenAddress: '127.0.0.1:23774' });
 });

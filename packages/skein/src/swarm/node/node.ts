@@ -182,8 +182,10 @@ class Node implements SwarmNode {
     let membership: Membership;
     try {
       const { identity, newCluster } = await prepare();
-      membership = await Membership.start(this.#context, state, identity, newCluster);
+      await using started = new AsyncDisposableStack();
+      membership = started.use(await Membership.start(this.#context, state, identity, newCluster));
       await writeMembership(this.#context.stateDirectory, state);
+      started.move();
     } catch (error) {
       await removeMembership(this.#context.stateDirectory);
       throw error;
