@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import type { LoadBalancer } from '../balancer/types.ts';
 import { SkeinError, silentLogger } from '../common/index.ts';
@@ -65,6 +65,7 @@ function scene(
     spec: { runtime: { case: 'container', value } },
     networks: networks.map((name) => ({ network: { driverState: { name } } })),
   });
+  const joined = mock.fn<(signal: AbortSignal) => Promise<void>>(nothing);
   const controller = new ContainerController(task, partOf<Dependencies>({}), {
     runtime,
     pulls: new TaskPulls(images),
@@ -72,9 +73,9 @@ function scene(
     hostResolver: () => ({ nameservers: ['192.0.2.53'], search: ['example.com'], options: [] }),
     node: () => ({ id: 'node', description: create(NodeDescriptionSchema, { hostname: 'node1' }) }),
     logger: silentLogger(),
-    joined: nothing,
+    joined,
   });
-  return { controller, sandboxes, created };
+  return { controller, sandboxes, created, joined };
 }
 
 test('a task that cannot be prepared leaves no sandbox: its addresses are given to others', async () => {
@@ -100,6 +101,50 @@ test('a start that was interrupted, and is tried again, keeps the sandbox', asyn
   const { controller, sandboxes } = scene({ runtime: { start } });
   await controller.prepare(never);
   await assert.rejects(controller.start(ending.signal));
+  assert.equal(sandboxes.size, 1);
+});
+
+/** A container that runs from its start to its stop. */
+function running(): Partial<ContainerRuntime> {
+  let isRunning = false;
+  return {
+    inspect: async () => ({ State: { Running: isRunning, ExitCode: 0 } }) as ContainerInspect,
+    start: async () => {
+      isRunning = true;
+    },
+    stop: async () => {
+      isRunning = false;
+    },
+  };
+}
+
+test('a step that fails while the container runs stops it before its network goes', async () => {
+  const wait = failure('containerd has gone');
+  for (const step of ['start', 'wait'] as const) {
+    const runtime = running();
+    const { controller, sandboxes, joined } = scene({ runtime: { ...runtime, wait } });
+    await controller.prepare(never);
+    await controller.start(never);
+    if (step === 'start') joined.mock.mockImplementation(failure('containerd has gone'));
+    await assert.rejects(controller[step](never), /containerd has gone/);
+    assert.equal(sandboxes.size, 0, step);
+    assert.equal((await runtime.inspect?.('task'))?.State.Running, false, step);
+  }
+});
+
+test('a container that an earlier daemon started is not given up because no manager answers', async () => {
+  const { controller, sandboxes, joined } = scene({ runtime: running() });
+  await controller.prepare(never);
+  await controller.start(never);
+  const known = Promise.withResolvers<void>();
+  joined.mock.mockImplementation((signal: AbortSignal) => {
+    // That of a time limit is one of several.
+    if (signal !== never) return Promise.reject(new Error('the time is up'));
+    return known.promise.then(() => joined.mock.mockImplementation(async () => undefined));
+  });
+  const starting = controller.start(never);
+  known.resolve();
+  await starting;
   assert.equal(sandboxes.size, 1);
 });
 

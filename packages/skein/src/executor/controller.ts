@@ -73,19 +73,21 @@ export class ContainerController implements TaskController {
     checkBindSources(spec, this.#template());
     if (!this.#exists()) await this.#pull(spec, signal);
     signal.throwIfAborted();
-    await this.#orRelease(signal, async () => {
+    await this.#orShutdown(signal, async () => {
       const sandbox = usesHostNetwork(this.#task) ? undefined : await this.#attachNew(signal);
       if (!this.#exists()) await this.#create(spec, sandbox);
     });
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    await this.#orRelease(signal, async () => {
+    await this.#orShutdown(signal, async () => {
+      const { State } = await this.#context.runtime.inspect(this.containerId);
       if (!usesHostNetwork(this.#task)) {
+        // What an earlier daemon started is not given up because no manager answers.
+        if (State.Running) await this.#context.joined(signal);
         await this.#attachNew(signal);
         await this.#context.network.openPorts(this.#task, this.containerId);
       }
-      const { State } = await this.#context.runtime.inspect(this.containerId);
       if (!State.Running) await this.#context.runtime.start(this.containerId).catch(throwStartFailure);
       await this.#untilHealthy(signal);
       this.#publish();
@@ -108,7 +110,8 @@ export class ContainerController implements TaskController {
     } finally {
       ending.abort();
       await serving;
-      if (!signal.aborted) await this.#context.network.release(this.containerId);
+      // Also one that still runs: nobody else stops a task that has failed.
+      if (!signal.aborted) await this.shutdown(signal);
     }
   }
 
@@ -169,22 +172,22 @@ export class ContainerController implements TaskController {
     }
   }
 
-  /** A step that fails is the task's last: no other one takes its network away before others have its addresses. */
-  async #orRelease(signal: AbortSignal, action: () => Promise<void>): Promise<void> {
+  /** A step that fails is the task's last: no other one stops it and takes its network away before others have its addresses. */
+  async #orShutdown(signal: AbortSignal, action: () => Promise<void>): Promise<void> {
     try {
       await action();
     } catch (error) {
       // What was interrupted is tried again, or followed by `shutdown`.
-      if (!signal.aborted) await this.#releaseOfFailed();
+      if (!signal.aborted) await this.#shutdownOfFailed(signal);
       throw error;
     }
   }
 
-  async #releaseOfFailed(): Promise<void> {
+  async #shutdownOfFailed(signal: AbortSignal): Promise<void> {
     try {
-      await this.#context.network.release(this.containerId);
+      await this.shutdown(signal);
     } catch (error) {
-      const what = 'the network of a failed task stays until the task is removed';
+      const what = 'what is left of a failed task stays until the task is removed';
       this.#context.logger.error({ err: error, task: this.#task.id }, what);
     }
   }
