@@ -185,6 +185,8 @@ async function listen(sockets: SocketFactory, host: string, port: number): Promi
 
 async function listenAt(sockets: SocketFactory, { host, port }: Address): Promise<Listeners> {
   const server = await sockets.listenTcp({ host, port });
+  // Nobody is taken in before the protocol is there to serve him: he would stay, unknown to `close`.
+  server.maxConnections = 0;
   const bound = server.address();
   const boundPort = bound !== null && typeof bound === 'object' ? bound.port : port;
   try {

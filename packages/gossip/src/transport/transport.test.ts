@@ -1,7 +1,9 @@
 /** What every transport must do, run against real sockets and against the simulated one. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type BytePort, ByteTransport, SimulatedNetwork, seededRandom, VirtualClock } from '../simulation/index.ts';
 import type { Address } from '../wire/index.ts';
 import { NetTransport, type Stream, systemSockets, type Transport } from './index.ts';
@@ -97,6 +99,25 @@ for (const [name, setup] of Object.entries(setups)) {
     await Promise.all([a.close(), a.close(), b.close()]);
   });
 }
+
+test('who connects while a transport is being opened finds nobody, and does not keep it from closing', {
+  timeout: 5_000,
+}, async () => {
+  let early: Socket | undefined;
+  const bindUdp = async (at: Address): ReturnType<typeof systemSockets.bindUdp> => {
+    early = connect(at);
+    await once(early, 'connect');
+    await sleep(50);
+    return systemSockets.bindUdp(at);
+  };
+  const transport = await NetTransport.open({ host: '127.0.0.1', port: 0, sockets: { ...systemSockets, bindUdp } });
+  transport.onStream((stream) => stream.end());
+  const stream = await transport.dial(transport.address, AbortSignal.timeout(1_000));
+  assert.equal(await stream.read(), undefined, 'who comes later is served');
+  stream.end();
+  await transport.close();
+  early?.destroy();
+});
 
 test('closing a transport ends the dials under way, and it dials no more', { timeout: 5_000 }, async () => {
   // A name that nobody ever looks up: the connection stays in the making.
