@@ -5,7 +5,7 @@ import type { Context } from './context.ts';
 import { findInit } from './init.ts';
 import { containerCapabilities } from './oci/capabilities.ts';
 import { deviceRule } from './oci/devices.ts';
-import { mountPoint, validateMounts } from './oci/mounts.ts';
+import { bindModes, mountPoint, validateMounts } from './oci/mounts.ts';
 import type { ResolvedConfig } from './oci/process.ts';
 import { securityOptions } from './oci/spec.ts';
 import {
@@ -78,10 +78,12 @@ export async function createContainer(
 
 function recordOf(context: Context, spec: ContainerCreate, config: ResolvedConfig, imageId: string): ContainerRecord {
   const wanted = new Set(spec.hostConfig.Mounts.map(({ Target }) => Target));
-  const anonymous: MountSpec[] = Object.keys(config.Volumes ?? {})
+  const imageVolumes: MountSpec[] = Object.keys(config.Volumes ?? {})
     .filter((path) => !wanted.has(path))
     .map((Target) => ({ Type: 'volume', Source: newHexId(), Target }));
-  const mounts = [...spec.hostConfig.Mounts, ...anonymous].map((mount) => {
+  const anonymous = [...imageVolumes];
+  const modes = new Map([...bindModes(spec.hostConfig), ...imageVolumes.map(({ Target }) => [Target, ''] as const)]);
+  const mounts = [...spec.hostConfig.Mounts, ...imageVolumes].map((mount) => {
     if (mount.Type !== 'volume' || mount.Source) return mount;
     const named = { ...mount, Source: newHexId() };
     anonymous.push(named);
@@ -96,7 +98,7 @@ function recordOf(context: Context, spec: ContainerCreate, config: ResolvedConfi
     imageId,
     config,
     hostConfig: { ...spec.hostConfig, Mounts: mounts },
-    mountPoints: mounts.map((mount) => mountPoint(mount, context.volumeDirectory)),
+    mountPoints: mounts.map((mount) => mountPoint(mount, context.volumeDirectory, modes.get(mount.Target))),
     anonymousVolumes: anonymous.map(({ Source }) => Source ?? ''),
     networkNamespace: spec.networkNamespace,
     restartCount: 0,

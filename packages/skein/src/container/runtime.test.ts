@@ -605,10 +605,22 @@ describe('container runtime', { timeout: 120_000 }, () => {
 
   test('fills an empty volume with what the image has, and removes an anonymous one', async () => {
     const { output, id } = await run(['sh', '-c', 'cat /etc/group; echo more > /etc/added'], {
-      host: { Mounts: [{ Type: 'volume', Target: '/etc' }] },
+      host: {
+        Binds: ['named:/data:ro'],
+        Mounts: [
+          { Type: 'volume', Target: '/etc' },
+          { Type: 'volume', Source: 'named', Target: '/data', ReadOnly: true },
+        ],
+      },
+      config: { Volumes: { '/of-image': {} } },
     });
     assert.match(output, /workers:x:1001/);
-    const [mount] = (await runtime.inspect(id)).Mounts;
+    const mounts = (await runtime.inspect(id)).Mounts;
+    assert.deepEqual(
+      mounts.map(({ Mode }) => Mode),
+      ['z', 'ro', ''],
+    );
+    const [mount] = mounts;
     assert.equal(readFileSync(join(mount?.Source ?? '', 'added'), 'utf8'), 'more\n');
     await runtime.remove(id, { force: false });
     assert.equal(existsSync(mount?.Source ?? ''), false);

@@ -101,9 +101,26 @@ export function validateMounts(mounts: readonly MountSpec[]): void {
   }
 }
 
-/** @returns a mount as Docker's inspect shows it. */
-export function mountPoint(mount: MountSpec, volumeDirectory: string): MountPoint {
-  const base = { Destination: mount.Target, Mode: '', RW: !mount.ReadOnly };
+/** @returns the modes that the user wrote behind `--volume source:target:`, by target. */
+export function bindModes({ Binds = [] }: HostConfig): ReadonlyMap<string, string> {
+  return new Map(
+    Binds.flatMap((bind) => {
+      const [, target = '', mode] = bind.split(':');
+      return mode ? [[target, mode] as const] : [];
+    }),
+  );
+}
+
+/** moby daemon: setBindModeIfNull. An image's own volumes have no mode. */
+const volumeMode = 'z';
+
+/** @param mode as the user wrote it; by default Docker's. @returns a mount as Docker's inspect shows it. */
+export function mountPoint(
+  mount: MountSpec,
+  volumeDirectory: string,
+  mode = mount.Type === 'volume' ? volumeMode : '',
+): MountPoint {
+  const base = { Destination: mount.Target, Mode: mode, RW: !mount.ReadOnly };
   if (mount.Type === 'tmpfs') return { Type: 'tmpfs', Source: '', ...base, Propagation: '' };
   if (mount.Type === 'bind') {
     return {
@@ -115,5 +132,5 @@ export function mountPoint(mount: MountSpec, volumeDirectory: string): MountPoin
   }
   const name = mount.Source ?? '';
   const volume = { Type: 'volume', Name: name, Source: volumePath(volumeDirectory, name), Driver: 'local' };
-  return { ...volume, ...base, Mode: 'z', Propagation: '' };
+  return { ...volume, ...base, Propagation: '' };
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { ContainerConfig, HostConfig } from '../types.ts';
 import { availableCapabilities, containerCapabilities, defaultCapabilities } from './capabilities.ts';
 import { deviceRule, givenDevices } from './devices.ts';
-import { containerMounts, validateMounts } from './mounts.ts';
+import { bindModes, containerMounts, mountPoint, validateMounts } from './mounts.ts';
 import { commandOf, environmentOf, mergeConfig } from './process.ts';
 import { defaultSeccomp } from './seccomp.ts';
 import { resourcesOf, securityOptions } from './spec.ts';
@@ -143,6 +143,16 @@ test('a user’s mount replaces a default one; outer mounts come first', () => {
   assert.equal(targets.filter((target) => target === '/dev/shm').length, 1);
   assert.ok(targets.indexOf('/a') < targets.indexOf('/a/b/c'));
   assert.deepEqual(mounts.find(({ destination }) => destination === '/a')?.options, ['rbind', 'ro', 'rprivate']);
+});
+
+test('a mount shows the mode that the user wrote, and a volume without one Docker’s', () => {
+  const modes = bindModes({ Binds: ['/s:/a:ro', 'v:/b:ro,z', 'v:/c', '/s:/d'] } as unknown as HostConfig);
+  const shown = (Type: 'bind' | 'volume', Target: string) =>
+    mountPoint({ Type, Source: Type === 'bind' ? '/s' : 'v', Target }, '/volumes', modes.get(Target)).Mode;
+  assert.deepEqual(
+    [shown('bind', '/a'), shown('volume', '/b'), shown('volume', '/c'), shown('bind', '/d')],
+    ['ro', 'ro,z', 'z', ''],
+  );
 });
 
 test('bad mounts and security options are refused with Docker’s words', () => {
