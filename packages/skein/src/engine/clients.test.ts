@@ -89,6 +89,15 @@ describe('the docker CLI', { skip: !hasDockerCli && 'no docker CLI here' }, () =
     await works('service', 'rm', name);
   });
 
+  it('says that services are not on the bridge of their hosts', async () => {
+    const { exitCode, stderr } = await engine.docker('service', 'create', '--detach', '--network', 'bridge', 'ubuntu');
+    assert.equal(exitCode, 1);
+    assert.match(
+      stderr,
+      /Skein runs no tasks on the network "bridge" of their hosts: use an overlay network, or "host"\./,
+    );
+  });
+
   it('shows the ports of mode host, and those that are only exposed', async () => {
     const container = engine.runtime.containers.get(containerId);
     if (container === undefined) assert.fail('no container');
@@ -101,6 +110,30 @@ describe('the docker CLI', { skip: !hasDockerCli && 'no docker CLI here' }, () =
       (await works('inspect', '--format', '{{json .NetworkSettings.Ports}}', '17f5')).stdout,
       '{"53/udp":null,"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"9090"}]}\n',
     );
+    for (const [filters, isShown] of [
+      [['publish=9090'], true],
+      [['publish=9000-9100/tcp'], true],
+      [['publish=9090/udp'], false],
+      [['publish=80'], false],
+      [['expose=80'], true],
+      [['expose=50-60/udp'], true],
+      [['expose=53'], false],
+      [['publish=1', 'expose=53/udp'], true],
+    ] as const) {
+      const { stdout } = await works('ps', '-q', ...filters.flatMap((filter) => ['--filter', filter]));
+      assert.equal(stdout, isShown ? '17f596ab61ca\n' : '', filters.join());
+    }
+    for (const [filter, message] of [
+      ['publish=1:2', "filter for 'publish' should not contain ':': 1:2"],
+      ...['http', '90-80', '65536', '/tcp'].map((port) => [
+        `expose=${port}`,
+        `error while looking up for expose ${port}: use a port or a range, as 80, 53/udp or 8000-8010/tcp`,
+      ]),
+    ] as const)
+      assert.equal(
+        (await engine.docker('ps', '--filter', `${filter}`)).stderr,
+        `Error response from daemon: ${message}\n`,
+      );
     delete container.Config.ExposedPorts;
     engine.taskPorts.clear();
   });

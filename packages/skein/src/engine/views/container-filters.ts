@@ -4,7 +4,7 @@ import type { ContainerInspect, Filters } from '../../container/types.ts';
 import { invalid } from '../errors.ts';
 import { booleanFilter, matches, matchesLabels, nameMatches } from '../filters.ts';
 import type { Engine } from '../types.ts';
-import { isOnNetwork } from './container.ts';
+import { isOnNetwork, portList } from './container.ts';
 
 export const containerFilters = [
   'ancestor',
@@ -25,6 +25,7 @@ export const containerFilters = [
 ];
 const statuses = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
 const healths = ['none', 'starting', 'healthy', 'unhealthy'];
+const largestPort = 65_535;
 /** The label that every container of a task has. */
 const taskLabel = 'com.docker.swarm.task.id';
 
@@ -41,6 +42,7 @@ export async function selectContainers(
   { filters, all, limit }: ListOptions,
 ): Promise<ContainerInspect[]> {
   checkValues(filters);
+  const ports = { publish: portRanges(filters, 'publish'), expose: portRanges(filters, 'expose') };
   const containers = (await engine.runtime.list()).sort((a, b) => Date.parse(b.Created) - Date.parse(a.Created));
   const created = (reference: string): number => {
     const id = engine.runtime.find(reference);
@@ -56,6 +58,7 @@ export async function selectContainers(
       (stoppedToo || container.State.Running) &&
       (before === undefined || Date.parse(container.Created) < before) &&
       (since === undefined || Date.parse(container.Created) > since) &&
+      portsMatch(engine, container, ports) &&
       containerMatches(engine, container, filters, images),
   );
   return limit === undefined ? shown : shown.slice(0, limit);
@@ -71,10 +74,41 @@ function checkValues(filters: Filters): void {
   }
   const wrongExit = filters.exited?.find((value) => !/^-?\d+$/.test(value));
   if (wrongExit !== undefined) throw invalid(`strconv.Atoi: parsing "${wrongExit}": invalid syntax`);
-  for (const name of ['publish', 'expose']) {
-    if (filters[name] !== undefined)
-      throw new SkeinError('Unimplemented', `Skein does not filter containers by ${name}.`);
-  }
+}
+
+interface PortRange {
+  readonly first: number;
+  readonly last: number;
+  readonly protocol: string;
+}
+
+/** @returns what `80`, `53/udp` or `8000-8010/tcp` mean. @throws SkeinError InvalidArgument (moby daemon/list.go: portOp). */
+function portRanges(filters: Filters, name: 'publish' | 'expose'): PortRange[] {
+  return (filters[name] ?? []).map((value) => {
+    if (value.includes(':')) throw invalid(`filter for '${name}' should not contain ':': ${value}`);
+    const [, start, end = start, protocol = 'tcp'] = /^(\d+)(?:-(\d+))?(?:\/(\w+))?$/.exec(value) ?? [];
+    const [first, last] = [Number(start), Number(end)];
+    if (start === undefined || last < first || last > largestPort)
+      throw invalid(
+        `error while looking up for ${name} ${value}: use a port or a range, as 80, 53/udp or 8000-8010/tcp`,
+      );
+    return { first, last, protocol };
+  });
+}
+
+/** As in Docker a container is shown that fulfils either of the two. */
+function portsMatch(
+  engine: Engine,
+  container: ContainerInspect,
+  { publish, expose }: Readonly<Record<'publish' | 'expose', readonly PortRange[]>>,
+): boolean {
+  if (publish.length === 0 && expose.length === 0) return true;
+  const isAmong = (ranges: readonly PortRange[], port: number | undefined, type: string): boolean =>
+    port !== undefined &&
+    ranges.some(({ first, last, protocol }) => protocol === type && port >= first && port <= last);
+  return portList(engine, container).some(
+    ({ PrivatePort, PublicPort, Type }) => isAmong(publish, PublicPort, Type) || isAmong(expose, PrivatePort, Type),
+  );
 }
 
 /** An image that is not here is nobody's ancestor. */

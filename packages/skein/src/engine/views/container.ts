@@ -117,7 +117,15 @@ function portMap(engine: Engine, { Id, Config }: ContainerInspect): PortMap {
   return map;
 }
 
-function portList(engine: Engine, container: ContainerInspect): JsonObject[] {
+/** A port as GET /containers/json shows it; one that is only exposed has no `PublicPort`. */
+export type ShownPort = JsonObject & {
+  readonly PrivatePort: number;
+  readonly PublicPort?: number;
+  readonly Type: string;
+};
+
+/** @returns the ports that a container exposes or publishes. */
+export function portList(engine: Engine, container: ContainerInspect): ShownPort[] {
   return Object.entries(portMap(engine, container)).flatMap(([key, bindings]) => {
     const [port, Type = 'tcp'] = key.split('/');
     const exposed = { PrivatePort: Number(port), Type };
