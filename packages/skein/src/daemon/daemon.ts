@@ -10,7 +10,7 @@ import {
   unifiedCgroup,
 } from '../container/index.ts';
 import { createDiscovery, type Discovery, parseResolvConf } from '../discovery/index.ts';
-import { type Diagnosis, startEngine } from '../engine/index.ts';
+import { type Diagnosis, predefinedId, startEngine } from '../engine/index.ts';
 import {
   Attachments,
   ClusterNetwork,
@@ -90,6 +90,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       localRoutes: hostRoutes,
     }),
   );
+  const id = engineId(options.dataRoot);
   const local = parts.use(
     openLocalContainers({
       stateDirectory: join(options.dataRoot, 'local'),
@@ -103,6 +104,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         held: () => attachments.held(),
       },
       hostname: hostname(),
+      defaultNetworkId: predefinedId({ host: { id } }, 'bridge'),
       hostResolver,
       events,
       logger: logger.child({ room: 'local' }),
@@ -123,7 +125,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       logger: logger.child({ room: 'engine' }),
       version: productVersion,
       host: {
-        id: engineId(options.dataRoot),
+        id,
         hostname: hostname(),
         dataRoot: options.dataRoot,
         labels: options.labels,

@@ -7,3 +7,4 @@
  */
 export { startEngine } from './server.ts';
 export type { Diagnosis, EngineOptions, EngineServer, HostFacts, ProductVersion } from './types.ts';
+export { predefinedId } from './views/network.ts';

@@ -20,6 +20,7 @@ import { addressesOf, Bridges } from './bridges.ts';
 
 /** RT_TABLE_LOCAL, linux/rtnetlink.h. */
 const localTable = 255;
+const defaultId = 'd'.repeat(64);
 const any = { aliases: [], ipv4Address: '', mac: '' };
 const plain = { internal: false, attachable: false, labels: {}, options: {} };
 
@@ -28,10 +29,12 @@ test('bridges: addresses, subnets, links and rules come and go, and a later daem
   context.after(() => rmSync(directory, { recursive: true, force: true }));
   using namespaces = new TestNamespaces('bridges');
   const [host] = namespaces.pair('left', 'right');
-  const open = (): Bridges => new Bridges(host, directory, new EventBus(), silentLogger());
+  const open = (): Bridges => new Bridges(host, directory, defaultId, new EventBus(), silentLogger());
   const bridges = open();
   const first = bridges.find('bridge');
   assert.ok(first);
+  assert.equal(first.id, defaultId, 'as it was shown before it was made');
+  assert.equal(bridges.find(defaultId), first);
   assert.deepEqual([first.subnet, first.gateway, first.bridge], ['172.17.0.0/16', '172.17.0.1', 'docker0']);
   const second = bridges.create({ ...plain, name: 'second' });
   assert.equal(second.subnet, '172.18.0.0/16');
@@ -85,7 +88,7 @@ test('a bridge with IPv6 has a subnet of each family, and its containers an addr
   context.after(() => rmSync(directory, { recursive: true, force: true }));
   using namespaces = new TestNamespaces('bridges6');
   const [host] = namespaces.pair('left', 'right');
-  const bridges = new Bridges(host, directory, new EventBus(), silentLogger());
+  const bridges = new Bridges(host, directory, defaultId, new EventBus(), silentLogger());
   const given = bridges.create({ ...plain, name: 'given', ipv6: { subnet: 'fd00:7::/64', ipRange: 'fd00:7::80/121' } });
   assert.deepEqual(given.ipv6, { subnet: 'fd00:7::/64', gateway: 'fd00:7::1', ipRange: 'fd00:7::80/121' });
   const found = bridges.create({ ...plain, name: 'found', ipv6: {} });
@@ -189,7 +192,7 @@ test("a link of another program's is left alone, and named", (context) => {
   const [host] = namespaces.pair('left', 'right');
   using route = RouteSocket.open(host);
   route.links.create({ kind: 'bridge', name: 'docker0' });
-  const bridges = new Bridges(host, directory, new EventBus(), silentLogger());
+  const bridges = new Bridges(host, directory, defaultId, new EventBus(), silentLogger());
   assert.throws(() => bridges.find('bridge'), /link docker0 exists and is not Skein's/);
   assert.deepEqual(bridges.list(), []);
   assert.ok(route.links.get('docker0'));

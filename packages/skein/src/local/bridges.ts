@@ -43,8 +43,12 @@ export class Bridges {
   /** By ID. BOUNDED by what users create. */
   readonly #networks: Map<string, BridgeNetwork>;
 
-  constructor(host: NetworkNamespace, directory: string, events: EventBus, logger: Logger) {
+  readonly #defaultId: string;
+
+  /** @param defaultId of the default network, which is shown before it is made. */
+  constructor(host: NetworkNamespace, directory: string, defaultId: string, events: EventBus, logger: Logger) {
     this.#host = host;
+    this.#defaultId = defaultId;
     this.#store = new Collection(directory, logger);
     this.#events = events;
     this.#logger = logger;
@@ -61,15 +65,15 @@ export class Bridges {
 
   /** @returns the network of this ID or name; the default one is made when it is first asked for. */
   find(target: string): BridgeNetwork | undefined {
-    const known = this.#networks.get(target) ?? this.list().find(({ name }) => name === target);
-    if (known !== undefined || target !== defaultNetworkName) return known;
+    const wanted = target === this.#defaultId ? defaultNetworkName : target;
+    const known = this.#networks.get(target) ?? this.list().find(({ name }) => name === wanted);
+    if (known !== undefined || wanted !== defaultNetworkName) return known;
     const nothing = { internal: false, attachable: false, labels: {}, options: { [bridgeNameOption]: defaultBridge } };
-    return this.create({ name: defaultNetworkName, ...nothing });
+    return this.create({ name: defaultNetworkName, ...nothing }, this.#defaultId);
   }
 
   /** @throws SkeinError InvalidArgument, PermissionDenied when the subnet is in use, ResourceExhausted. */
-  create(request: BridgeNetworkCreate): BridgeNetwork {
-    const id = newHexId();
+  create(request: BridgeNetworkCreate, id = newHexId()): BridgeNetwork {
     const bridge = request.options[bridgeNameOption] || `br-${id.slice(0, 12)}`;
     if (bridge.length > maximumLinkName) throw new SkeinError('InvalidArgument', `bridge name ${bridge} is too long`);
     const { name, internal, attachable, labels, options, ipv6 } = request;

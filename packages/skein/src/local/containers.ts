@@ -43,6 +43,8 @@ export interface LocalContainersOptions {
   readonly balancer: NetworkingParts['balancer'];
   readonly attacher: NetworkAttacher;
   readonly hostname: string;
+  /** The ID of Docker's default network `bridge`. */
+  readonly defaultNetworkId: string;
   /** The host's resolver settings, read anew for each container as they may change. */
   readonly hostResolver: () => ResolvConf;
   readonly events: EventBus;
@@ -71,8 +73,8 @@ class PlainContainers implements LocalContainers {
 
   constructor(options: LocalContainersOptions) {
     this.#options = options;
-    const { stateDirectory, events, logger } = options;
-    this.#bridges = new Bridges(this.#host, join(stateDirectory, 'networks'), events, logger);
+    const { stateDirectory, defaultNetworkId, events, logger } = options;
+    this.#bridges = new Bridges(this.#host, join(stateDirectory, 'networks'), defaultNetworkId, events, logger);
     const register = new Register(join(stateDirectory, 'containers'), logger);
     const networking = new ContainerNetworking({
       ...options,

@@ -68,10 +68,14 @@ export function networkRoutes(engine: Engine): Route[] {
 
 const connectBody = goStruct({ Container: goString, EndpointConfig: endpointSettings.optional(), Force: goBool });
 
-/** A network that is not known here may be the swarm's: a manager knows it. */
+/**
+ * A network that is not known here may be the swarm's: a manager knows it. The default network is made when it is first
+ * needed, and found by its name until then.
+ */
 function networkTarget(engine: Engine, term: string): string {
   try {
-    return findNetwork(engine, term).id;
+    const { id } = findNetwork(engine, term);
+    return id === predefinedId(engine, 'bridge') ? 'bridge' : id;
   } catch (error) {
     if (error instanceof SkeinError && error.code === 'NotFound') return term;
     throw error;
@@ -92,9 +96,7 @@ async function connect(engine: Engine, call: Call): Promise<Reply> {
   const { Container, EndpointConfig } = decodeBody(connectBody, await call.json(), 'NetworkConnect');
   const id = plainContainerOf(engine, Container);
   const term = pathParameter(call, 'id');
-  const target = networkTarget(engine, term);
-  // The default network is made when it is first needed, and found by its name until then.
-  const network = target === predefinedId(engine, 'bridge') ? 'bridge' : target;
+  const network = networkTarget(engine, term);
   if ([predefinedId(engine, 'host'), predefinedId(engine, 'none')].includes(network)) {
     throw new SkeinError('PermissionDenied', `container cannot be connected to ${term} network`);
   }
@@ -153,6 +155,9 @@ function inspect(engine: Engine, call: Call): Reply {
   const scope = call.query.get('scope') ?? '';
   const verbose = flagParameter(call, 'verbose');
   const term = pathParameter(call, 'id');
+  // Clients ask so before they make a service.
+  if (scope === 'swarm' && term === 'bridge')
+    throw notBuilt('Skein runs no tasks on the network "bridge" of their hosts: use an overlay network, or "host".');
   const ofSwarm = scope === 'swarm' ? swarmHostNetwork(engine, term) : undefined;
   const view = ofSwarm ?? findNetwork(engine, term, scope);
   return json(

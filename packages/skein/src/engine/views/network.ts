@@ -295,8 +295,8 @@ function gatewayView(gateway: GatewayNetwork): NetworkView {
   };
 }
 
-/** @returns the ID of Docker's networks without a driver: the same for the life of this engine. */
-export function predefinedId({ host }: Engine, name: string): string {
+/** @returns the ID of a network that Docker has from the start: the same for the life of this engine. */
+export function predefinedId({ host }: { readonly host: Pick<Engine['host'], 'id'> }, name: string): string {
   return createHash('sha256').update(`${host.id}/${name}`).digest('hex');
 }
 
