@@ -1,7 +1,7 @@
 /** `skein lab …`. */
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { Lab } from './lab.ts';
+import { Lab, numberOfNodes } from './lab.ts';
 import { outsideAddresses, type UnderlayKind, underlayKinds } from './underlay.ts';
 
 /** Where the `skein` launcher lies beside the bundle: dist/main.js, bin/skein. */
@@ -55,7 +55,7 @@ export function registerLab(program: Command): void {
     .option('--daemon-log-level <level>', 'Log level of the daemons')
     .action(async (options: { nodes: string; underlay: UnderlayKind }, command: Command) => {
       const one = openLab(command);
-      await one.up({ nodes: Number(options.nodes), underlay: options.underlay });
+      await one.up({ nodes: numberOfNodes(options.nodes), underlay: options.underlay });
       printHosts(one);
       console.log(
         `\nThe host "outside" (${outsideAddresses(options.underlay).outside.join(', ')}) stands for the rest of the world.`,

@@ -22,6 +22,13 @@ const pollMs = 50;
 /** Addresses .5 to .254. */
 const maximumNodes = 250;
 
+/** @returns how many hosts the user wants. @throws SkeinError InvalidArgument for what is no number of a lab's hosts. */
+export function numberOfNodes(given: string | number): number {
+  const nodes = Number(given);
+  if (Number.isInteger(nodes) && nodes >= 1 && nodes <= maximumNodes) return nodes;
+  throw new SkeinError('InvalidArgument', `invalid number of nodes "${given}": use 1 to ${maximumNodes}`);
+}
+
 export interface LabOptions {
   readonly name: string;
   /** The command that is this skein, to start daemons with. */
@@ -63,9 +70,7 @@ export class Lab {
    * @throws Error when the lab is up already, or when something does not start (what was made is taken down again).
    */
   async up(options: { nodes: number; daemons?: boolean; underlay?: UnderlayKind }): Promise<LabHost[]> {
-    if (!Number.isInteger(options.nodes) || options.nodes < 1 || options.nodes > maximumNodes) {
-      throw new SkeinError('InvalidArgument', `invalid number of nodes ${options.nodes}: use 1 to ${maximumNodes}`);
-    }
+    const nodes = numberOfNodes(options.nodes);
     const { underlay = 'ipv4' } = options;
     if (!underlayKinds.includes(underlay))
       throw new SkeinError('InvalidArgument', `invalid underlay "${underlay}": use ${underlayKinds.join(', ')}`);
@@ -77,7 +82,7 @@ export class Lab {
         `lab "${this.#options.name}" is up already: see "skein lab ls", end it with "skein lab down"`,
       );
     try {
-      await this.#createHosts(options.nodes, underlay);
+      await this.#createHosts(nodes, underlay);
       if (options.daemons !== false) await Promise.all(this.hosts().map((host) => this.startDaemon(host.name)));
     } catch (error) {
       await this.down();
