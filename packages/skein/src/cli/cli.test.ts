@@ -176,8 +176,6 @@ To add a worker to this swarm, run the following command:
 
     skein swarm join --token SWMTKN-1-w 172.31.1.5:2377
 
-To add a manager to this swarm, run 'skein swarm join-token manager' and follow the instructions.
-
 `,
   );
   const sent = JSON.parse(requests.findLast(({ line }) => line === 'POST /swarm/init')?.body ?? '{}');

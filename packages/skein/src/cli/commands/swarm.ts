@@ -35,9 +35,6 @@ const init = command(
     const nodeId = await context.client.json('POST', '/swarm/init', { body: initRequest(flags) });
     context.out.write(`Swarm initialized: current node (${asText(nodeId)}) is now a manager.\n\n`);
     await printJoinCommand(context, 'worker', asText(nodeId));
-    context.out.write(
-      `To add a manager to this swarm, run '${program} swarm join-token manager' and follow the instructions.\n\n`,
-    );
     if (flags.on('autolock')) await printUnlockKey(context);
   },
 );
