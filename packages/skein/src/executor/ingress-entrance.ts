@@ -69,6 +69,7 @@ export class IngressEntrance implements AsyncDisposable {
   }
 
   async #open(wanted: IngressAttachment, signal: AbortSignal): Promise<void> {
+    let told = '';
     while (!signal.aborted) {
       try {
         await this.#network.joined(signal);
@@ -76,7 +77,13 @@ export class IngressEntrance implements AsyncDisposable {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        this.#logger.error({ error: errorText(error) }, 'the entrance to the routing mesh cannot be built');
+        const reason = errorText(error);
+        // Each new reason once: only the user can mend an address that the host does not have.
+        this.#logger[reason === told ? 'debug' : 'error'](
+          { error: reason },
+          'the entrance to the routing mesh cannot be built',
+        );
+        told = reason;
         await delay(retryMs, signal);
       }
     }
