@@ -63,9 +63,14 @@ export class Bridges {
     return this.#networks.get(id);
   }
 
+  /** The default network goes by its name: it has an ID before it is made. */
+  canonical(target: string): string {
+    return target === this.#defaultId ? defaultNetworkName : target;
+  }
+
   /** @returns the network of this ID or name; the default one is made when it is first asked for. */
   find(target: string): BridgeNetwork | undefined {
-    const wanted = target === this.#defaultId ? defaultNetworkName : target;
+    const wanted = this.canonical(target);
     const known = this.#networks.get(target) ?? this.list().find(({ name }) => name === wanted);
     if (known !== undefined || wanted !== defaultNetworkName) return known;
     const nothing = { internal: false, attachable: false, labels: {}, options: { [bridgeNameOption]: defaultBridge } };

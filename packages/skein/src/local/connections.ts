@@ -23,8 +23,9 @@ export class Connections {
     this.#parts = parts;
   }
 
-  connect(record: PlainRecord, network: string, request: EndpointRequest): Promise<void> {
-    const { register, networking, starter } = this.#parts;
+  connect(record: PlainRecord, target: string, request: EndpointRequest): Promise<void> {
+    const { register, networking, starter, bridges } = this.#parts;
+    const network = bridges.canonical(target);
     return register.inOrder(record.containerId, async () => {
       refuseSharedNamespace(record);
       if (record.networks.some((each) => isOn(each, network))) {
@@ -46,8 +47,9 @@ export class Connections {
     });
   }
 
-  disconnect(record: PlainRecord, network: string): Promise<void> {
-    const { register, networking, starter } = this.#parts;
+  disconnect(record: PlainRecord, target: string): Promise<void> {
+    const { register, networking, starter, bridges } = this.#parts;
+    const network = bridges.canonical(target);
     const id = record.containerId;
     return register.inOrder(id, async () => {
       const found = record.networks.find((each) => isOn(each, network));
@@ -58,8 +60,10 @@ export class Connections {
   }
 
   /** @returns the record of a network that the container shall be on; it has no address there yet. */
-  placeOf(record: PlainRecord, target: string, request: EndpointRequest): NetworkRecord {
-    const bridge = this.#parts.bridges.list().find(({ id, name }) => id === target || name === target);
+  placeOf(record: PlainRecord, wanted: string, request: EndpointRequest): NetworkRecord {
+    const { bridges } = this.#parts;
+    const target = bridges.canonical(wanted);
+    const bridge = bridges.list().find(({ id, name }) => id === target || name === target);
     return {
       target,
       networkId: bridge?.id ?? '',

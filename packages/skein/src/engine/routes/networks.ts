@@ -68,14 +68,10 @@ export function networkRoutes(engine: Engine): Route[] {
 
 const connectBody = goStruct({ Container: goString, EndpointConfig: endpointSettings.optional(), Force: goBool });
 
-/**
- * A network that is not known here may be the swarm's: a manager knows it. The default network is made when it is first
- * needed, and found by its name until then.
- */
+/** A network that is not known here may be the swarm's: a manager knows it. */
 function networkTarget(engine: Engine, term: string): string {
   try {
-    const { id } = findNetwork(engine, term);
-    return id === predefinedId(engine, 'bridge') ? 'bridge' : id;
+    return findNetwork(engine, term).id;
   } catch (error) {
     if (error instanceof SkeinError && error.code === 'NotFound') return term;
     throw error;
