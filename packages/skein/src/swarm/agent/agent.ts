@@ -22,7 +22,10 @@ import { Worker } from './worker.ts';
 
 /** Pause before a new session (swarmkit agent/agent.go): 100 ms + 2 × the last, at most 8 s, of which a random part. */
 const sessionBackoffMs = { base: 100, cap: 8_000 } as const;
-/** How often the description is read again (swarmkit agent/agent.go: nodeUpdatePeriod). */
+/**
+ * How often the description is read again (swarmkit agent/agent.go: nodeUpdatePeriod), and what of the session the
+ * executor could not do is tried again.
+ */
 const descriptionPeriodMs = 20_000;
 /** How long leaving waits for the tasks to go. */
 const leaveTimeoutMs = 30_000;
@@ -82,9 +85,15 @@ export class Agent {
   #connected = false;
   #lastError = '';
   #node: Node | undefined;
+  /** The one that the executor has taken in. */
+  #configuredNode: Node | undefined;
   #desiredRole: NodeRole;
   #keyTimes = '';
   #toldManagers = '';
+  /** The session's last message, while the executor has not done all that it says. */
+  #unapplied: SessionMessage | undefined;
+  /** One message at a time. */
+  #handling: Promise<void> = Promise.resolve();
 
   private constructor(options: AgentOptions, managers: KnownManagers, database: TaskDatabase) {
     this.#options = options;
@@ -243,11 +252,14 @@ export class Agent {
       await delay(this.#options.clock, descriptionPeriodMs, signal).catch(() => {});
       if (signal.aborted) return;
       try {
+        await this.#inTurn(async () => {
+          if (this.#unapplied !== undefined) await this.#apply(this.#unapplied);
+        });
         if (equals(NodeDescriptionSchema, current, await this.#describe())) continue;
         this.#options.logger.info('node description changed; renewing the session');
         ending.abort();
       } catch (error) {
-        this.#options.logger.error({ error: errorText(error) }, 'node description is not available');
+        this.#options.logger.error({ error: errorText(error) }, 'node description or session could not be renewed');
       }
     }
   }
@@ -258,25 +270,38 @@ export class Agent {
     return description;
   }
 
+  #handle(message: SessionMessage): Promise<void> {
+    return this.#inTurn(() => this.#apply(message));
+  }
+
+  #inTurn(action: () => Promise<void>): Promise<void> {
+    const done = this.#handling.then(action);
+    this.#handling = done.catch(() => {});
+    return done;
+  }
+
   /** In dockerd's order: managers, node, root CA, keys. What the executor cannot do is logged; the session goes on. */
-  async #handle(message: SessionMessage): Promise<void> {
-    await this.#takeManagers(message.managers);
-    if (message.node !== undefined) await this.#takeNode(message.node);
+  async #apply(message: SessionMessage): Promise<void> {
+    const isTold = await this.#takeManagers(message.managers);
+    const isConfigured = message.node === undefined || (await this.#takeNode(message.node));
     if (message.rootCa.length > 0) {
       await this.#options.identity.adoptRootCa(Buffer.from(message.rootCa).toString('latin1'));
     }
-    await this.#takeKeys(message.networkBootstrapKeys);
+    const hasKeys = await this.#takeKeys(message.networkBootstrapKeys);
+    this.#unapplied = isTold && isConfigured && hasKeys ? undefined : message;
     this.#tell();
   }
 
-  async #takeManagers(peers: readonly WeightedPeer[]): Promise<void> {
+  async #takeManagers(peers: readonly WeightedPeer[]): Promise<boolean> {
     await this.#managers.replace(peers);
     const told = JSON.stringify(peers.map(({ peer }) => [peer?.nodeId, peer?.addr]));
-    if (told === this.#toldManagers) return;
-    if (await this.#attempt('managers', () => this.#options.executor.setManagers(peers))) this.#toldManagers = told;
+    if (told === this.#toldManagers) return true;
+    const isDone = await this.#attempt('managers', () => this.#options.executor.setManagers(peers));
+    if (isDone) this.#toldManagers = told;
+    return isDone;
   }
 
-  async #takeNode(node: Node): Promise<void> {
+  async #takeNode(node: Node): Promise<boolean> {
     const { identity, logger, executor } = this.#options;
     const desiredRole = node.spec?.desiredRole ?? NodeRole.WORKER;
     if (desiredRole !== this.#desiredRole) {
@@ -289,18 +314,21 @@ export class Agent {
     } else if (node.certificate?.status?.state === IssuanceStatus_State.ROTATE) {
       identity.requestRenewal();
     }
-    const previous = this.#node;
     this.#node = node;
-    if (previous !== undefined && equals(NodeSchema, withoutStatus(previous), withoutStatus(node))) return;
-    await this.#attempt('node', () => executor.configure(node));
+    const wanted = withoutStatus(node);
+    if (this.#configuredNode !== undefined && equals(NodeSchema, this.#configuredNode, wanted)) return true;
+    const isDone = await this.#attempt('node', () => executor.configure(node));
+    if (isDone) this.#configuredNode = wanted;
+    return isDone;
   }
 
   /** Only a changed set of Lamport times is a new key set. */
-  async #takeKeys(keys: readonly EncryptionKey[]): Promise<void> {
+  async #takeKeys(keys: readonly EncryptionKey[]): Promise<boolean> {
     const keyTimes = keys.map(({ subsystem, lamportTime }) => `${subsystem}@${lamportTime}`).join(' ');
-    if (keys.length === 0 || keyTimes === this.#keyTimes) return;
-    if (await this.#attempt('network keys', () => this.#options.executor.setNetworkKeys(keys)))
-      this.#keyTimes = keyTimes;
+    if (keys.length === 0 || keyTimes === this.#keyTimes) return true;
+    const isDone = await this.#attempt('network keys', () => this.#options.executor.setNetworkKeys(keys));
+    if (isDone) this.#keyTimes = keyTimes;
+    return isDone;
   }
 
   async #attempt(what: string, action: () => Promise<void>): Promise<boolean> {

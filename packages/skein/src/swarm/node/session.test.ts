@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { clone, create } from '@bufbuild/protobuf';
-import { silentLogger, systemClock } from '../../common/index.ts';
+import { type Clock, silentLogger, systemClock } from '../../common/index.ts';
 import { Agent } from '../agent/index.ts';
 import { FakeExecutor } from '../agent/testing.ts';
 import { NodeSchema, SecretSchema, type Task, TaskSchema } from '../gen/objects_pb.js';
@@ -25,7 +25,12 @@ interface Host {
   readonly directory: string;
 }
 
-async function joinHost(t: TestContext, cluster: TestCluster): Promise<Host> {
+async function joinHost(
+  t: TestContext,
+  cluster: TestCluster,
+  executor = new FakeExecutor(),
+  clock = systemClock,
+): Promise<Host> {
   const directory = mkdtempSync(join(tmpdir(), 'skein-host-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const identity = await NodeIdentity.join(
@@ -38,8 +43,7 @@ async function joinHost(t: TestContext, cluster: TestCluster): Promise<Host> {
     },
   );
   t.after(() => identity[Symbol.dispose]());
-  const executor = new FakeExecutor();
-  const agent = await startAgent(t, identity, executor, directory, [cluster.address]);
+  const agent = await startAgent(t, identity, executor, directory, [cluster.address], clock);
   return { agent, executor, identity, directory };
 }
 
@@ -49,6 +53,7 @@ async function startAgent(
   executor: FakeExecutor,
   directory: string,
   managers: string[],
+  clock = systemClock,
 ): Promise<Agent> {
   const stateDirectory = join(directory, 'agent');
   const agent = await Agent.start({
@@ -56,12 +61,18 @@ async function startAgent(
     identity,
     managers,
     stateDirectory,
-    clock: systemClock,
+    clock,
     logger: silentLogger(),
   });
   t.after(() => agent.close({ stopTasks: false }));
   return agent;
 }
+
+/** What the agent does every 20 s happens every 50 ms. */
+const impatientClock: Clock = {
+  ...systemClock,
+  setTimeout: (action, milliseconds) => systemClock.setTimeout(action, milliseconds === 20_000 ? 50 : milliseconds),
+};
 
 /** Waits, on the store's events, until `condition` holds. */
 async function until(store: Store, what: string, condition: () => boolean): Promise<void> {
@@ -188,6 +199,24 @@ test('a change of the Node object reaches the host before the task that needs it
   assignTask(store, identity.nodeId, 'task1');
   await until(store, 'RUNNING', () => stateOf(store, 'task1') === TaskState.RUNNING);
   assert.equal(portAtTask, 4790);
+});
+
+test('what the host could not apply of a session is applied as soon as it can, without word from the manager', async (t) => {
+  const cluster = await startTestCluster(t);
+  const executor = new FakeExecutor();
+  const [configure, setKeys] = [t.mock.method(executor, 'configure'), t.mock.method(executor, 'setNetworkKeys')];
+  const failing = async (): Promise<void> => {
+    throw new Error('a port is taken');
+  };
+  configure.mock.mockImplementation(failing);
+  setKeys.mock.mockImplementation(failing);
+  const { agent } = await joinHost(t, cluster, executor, impatientClock);
+  await until(cluster.store, 'session', () => agent.status().connected);
+  assert.deepEqual(executor.told, ['managers 1']);
+  configure.mock.restore();
+  setKeys.mock.restore();
+  await until(cluster.store, 'second attempt', () => executor.told.length === 3);
+  assert.deepEqual(executor.told, ['managers 1', 'node', 'keys 3']);
 });
 
 test('service logs come from the host, by last lines and by following, and an absent node is named', async (t) => {
