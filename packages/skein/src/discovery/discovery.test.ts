@@ -2,17 +2,23 @@ import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import type { Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readdirSync, rmSync } from 'node:fs';
+import { closeSync, readdirSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NetworkDB } from '@skein/gossip';
 import { connectTcpIn, NetworkNamespace, Nftables, tcpServerIn, udpClientIn, udpSocketIn } from '@skein/netlink';
 import packet from 'dns-packet';
+import { connect, send, socket } from '../../../netlink/src/kernel/libc.ts';
+import { inetAddress } from '../../../netlink/src/kernel/sockaddr.ts';
 import { silentLogger } from '../common/index.ts';
 import { createDiscovery } from './discovery.ts';
 import { openRedirect, redirectedPorts, type ServerPorts } from './redirect.ts';
 import { frame, MessageReader } from './tcp-messages.ts';
 import type { Discovery, PublishedEndpoint, Resolver } from './types.ts';
+
+const AF_INET = 2;
+const SOCK_RAW = 3;
+const IPPROTO_UDP = 17;
 
 const network = { id: 'n'.repeat(25), name: 'uber-net' };
 const folder = `/run/skein-test-${process.pid}`;
@@ -366,6 +372,32 @@ test('rubbish is answered with FORMERR or not at all, and service goes on', asyn
   assert.deepEqual(data(await names.ask('A', 'test')), ['10.0.1.3']);
   client.close();
   connection.destroy();
+});
+
+/** Sends a datagram of a sender who wants no answer: of port 0 (RFC 768). Without a checksum, which IPv4 allows. */
+function sendFromNowhere(namespace: NetworkNamespace, address: string, port: number, message: Uint8Array): void {
+  const header = Buffer.alloc(8);
+  header.writeUInt16BE(port, 2);
+  header.writeUInt16BE(header.length + message.length, 4);
+  const fd = namespace.run(() => socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
+  try {
+    connect(fd, inetAddress(address, 0));
+    send(fd, Buffer.concat([header, message]));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+test('who asks from no port gets no answer, and service goes on', async () => {
+  await using names = new Names('portless');
+  await names.discovery.attach(names.resolver());
+  names.discovery.publish(endpoint(3));
+  const port = portsIn(names.container)?.udp ?? 0;
+  // One that has an answer, and one that has only an error.
+  for (const message of [question('A', 'test'), Buffer.alloc(12)]) {
+    for (const to of [53, port]) sendFromNowhere(names.container, '127.0.0.11', to, message);
+  }
+  assert.deepEqual(data(await names.ask('A', 'test')), ['10.0.1.3']);
 });
 
 test('a new daemon serves again at the same ports, and detach takes the rules away', async () => {

@@ -114,6 +114,8 @@ export class DnsServer implements Disposable {
   }
 
   #answerDatagram(message: Uint8Array, sender: RemoteInfo): void {
+    // Who names no port wants no answer (RFC 768); Node throws where one is sent to him.
+    if (sender.port === 0) return;
     this.#answer(message, 'udp', (answer) => {
       if (answer !== undefined && !this.#closed.signal.aborted) this.#udp.send(answer, sender.port, sender.address);
     });
