@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -119,6 +120,50 @@ test('a network that could not be taken down to its end is made anew when it is 
   assert.ok(await reaches(again.networkNamespace, b.networkNamespace, '10.77.13.4'));
   await left.driver.removeSandbox(spec.containerId);
   assert.ok(await reaches(b.networkNamespace, again.networkNamespace, '10.77.13.5'));
+});
+
+test('a host that leaves a cluster leaves it on all networks, also when one cannot be taken back', async () => {
+  await using underlay = new TestUnderlay('leaving');
+  const host = await underlay.addHost();
+  const networks = [testNetwork(14), testNetwork(15)];
+  await host.driver.createSandbox(testSandbox('aa', 3, networks));
+  await host.driver.setLoadBalancerAddresses(
+    new Map(networks.map((network, position) => [network.id, { network, address: `10.77.${14 + position}.9/24` }])),
+  );
+  const file = `${host.stateDirectory}/networks/${networks[0]?.id}.json.new`;
+  mkdirSync(file);
+  await host.driver.leaveCluster({ removeGateway: true });
+  assert.deepEqual([...host.node.joined], []);
+  assert.deepEqual([...underlay.gossip.entries.keys()], []);
+  rmdirSync(file);
+});
+
+test('a daemon starts although it cannot make out, or remove, what an earlier one left', async () => {
+  await using underlay = new TestUnderlay('not-adopted');
+  const host = await underlay.addHost();
+  const ended = await host.driver.createSandbox(testSandbox('aa', 3, [testNetwork(16)]));
+  const running = await host.driver.createSandbox(testSandbox('bb', 4, [testNetwork(17)]));
+  await host.driver[Symbol.asyncDispose]();
+  const stranger = `${host.stateDirectory}/sandboxes/cc.json`;
+  writeFileSync(stranger, '{"spec":{"containerId":"cc"}}');
+  // Neither a namespace nor a file: to remove it fails.
+  const nobodys = join(host.namespaceDirectory, networkNamespaceName(testNetwork(18).id));
+  NetworkNamespace.delete(ended.networkNamespace);
+  for (const path of [ended.networkNamespace, nobodys]) mkdirSync(path);
+
+  host.driver = underlay.driverFor(host);
+  await host.driver.adopt(new Set([running.containerId]));
+  assert.ok(existsSync(`${stranger}.unreadable`));
+  assert.deepEqual(
+    host.driver.networks().map(({ network }) => network.name),
+    ['net17'],
+  );
+  for (const path of [ended.networkNamespace, nobodys]) rmdirSync(path);
+  await host.driver.removeSandbox(ended.containerId);
+  assert.deepEqual(
+    host.driver.sandboxes().map(({ containerId }) => containerId),
+    [running.containerId],
+  );
 });
 
 test('creating a sandbox again changes nothing, and repairs what somebody broke', async () => {

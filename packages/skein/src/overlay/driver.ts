@@ -213,15 +213,29 @@ class Driver implements OverlayDriver {
         const known = networks.get(network.id);
         if (known !== undefined) await this.#networks.adopt(known);
       }
-      state.sandboxes.put(stored.spec.containerId, stored);
+      const { containerId } = stored.spec;
+      this.#orLog({ containerId }, 'cannot keep the state of a sandbox', () =>
+        state.sandboxes.put(containerId, stored),
+      );
       await this.#repairAdopted(stored);
     }
     const kept = new Set(adopted.map(({ spec }) => spec.containerId));
-    for (const containerId of [...this.#sandboxes.keys()]) {
-      if (!kept.has(containerId)) this.#remove(containerId);
+    for (const containerId of [...this.#sandboxes.keys()].filter((id) => !kept.has(id))) {
+      this.#orLog({ containerId }, 'cannot remove a sandbox', () => this.#remove(containerId));
     }
-    for (const id of networks.keys()) if (!this.#networks.has(id)) state.networks.delete(id);
+    for (const network of [...networks.keys()].filter((id) => !this.#networks.has(id))) {
+      this.#orLog({ network }, 'cannot forget a network', () => state.networks.delete(network));
+    }
     this.#removeUnknownNamespaces();
+  }
+
+  /** For what must not keep the daemon from starting: its next start tries again. */
+  #orLog(subject: Readonly<Record<string, string>>, what: string, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#host.logger.error({ ...subject, error: errorText(error) }, what);
+    }
   }
 
   /**
@@ -351,11 +365,13 @@ class Driver implements OverlayDriver {
     ]);
     for (const name of namespaces.list().filter((candidate) => !known.has(candidate))) {
       logger.info({ namespace: name }, 'removing a namespace that nothing uses');
-      if (namespaces.has(name)) {
-        using namespace = namespaces.open(name);
-        removeTunnels(namespace);
-      }
-      namespaces.delete(name);
+      this.#orLog({ namespace: name }, 'cannot remove a namespace that nothing uses', () => {
+        if (namespaces.has(name)) {
+          using namespace = namespaces.open(name);
+          removeTunnels(namespace);
+        }
+        namespaces.delete(name);
+      });
     }
   }
 

@@ -114,15 +114,20 @@ export class LocalNetworks {
     this.#confirmation.unref();
   }
 
-  /** Takes back what this host published. Networks with endpoints stay. */
+  /** Takes back what this host published. Networks with endpoints stay. What one network cannot is logged; the others do. */
   leave(): void {
     const exchange = this.#cluster?.exchange;
     this.#cluster = undefined;
     clearTimeout(this.#confirmation);
     this.#loadBalancers = undefined;
     for (const overlay of this.#networks.values()) {
-      if (exchange !== undefined) withdraw(overlay, exchange);
-      overlay.setLoadBalancer(undefined);
+      try {
+        if (exchange !== undefined) withdraw(overlay, exchange);
+        overlay.setLoadBalancer(undefined);
+      } catch (error) {
+        const { name } = overlay.network;
+        this.#host.logger.error({ network: name, error: errorText(error) }, 'cannot take a network out of the cluster');
+      }
     }
     exchange?.close();
   }

@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import * as z from 'zod';
 import { errorText, type Logger } from '../common/index.ts';
 import type { Ipv6Subnet, OverlayNetwork, SandboxSpec } from './types.ts';
 
@@ -59,17 +60,47 @@ export interface StoredGateway {
   readonly turnedForwardingOn: boolean;
 }
 
+/** What every version of these files has: one without it is not ours. */
+const endpointShape = z.looseObject({ id: z.string(), address: z.string(), mac: z.string(), portName: z.string() });
+const networkShape = z.looseObject({
+  id: z.string(),
+  name: z.string(),
+  subnets: z.array(z.looseObject({ subnet: z.string(), gateway: z.string(), vni: z.number() })),
+});
+const shapes = {
+  sandbox: z.looseObject({
+    spec: z.looseObject({
+      containerId: z.string(),
+      endpoints: z.array(z.looseObject({ network: networkShape, address: z.string() })),
+    }),
+    sandboxId: z.string(),
+    endpoints: z.array(endpointShape),
+    gateway: endpointShape.optional(),
+  }),
+  network: z.looseObject({
+    network: networkShape,
+    created: z.string(),
+    vtep: z.string(),
+    dataPathPort: z.number(),
+    loadBalancer: endpointShape.optional(),
+  }),
+  gateway: z.looseObject({ id: z.string(), subnet: z.string(), gateway: z.string(), created: z.string() }),
+} as const;
+
 const suffix = '.json';
 
 /** A folder of JSON files, one for each key. */
 export class Collection<T> {
   readonly #directory: string;
   readonly #logger: Logger;
+  readonly #shape: z.ZodType;
   /** Key → JSON as it is on disk, so that what has not changed is not written again. BOUNDED by the files. */
   readonly #written = new Map<string, string>();
 
-  constructor(directory: string, logger: Logger) {
+  /** @param shape what a file must have to be a `T`. */
+  constructor(directory: string, logger: Logger, shape: z.ZodType = z.unknown()) {
     this.#directory = directory;
+    this.#shape = shape;
     this.#logger = logger;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   }
@@ -102,7 +133,7 @@ export class Collection<T> {
       if (!name.endsWith(suffix)) continue;
       const path = join(this.#directory, name);
       try {
-        values.set(basename(name, suffix), JSON.parse(readFileSync(path, 'utf8')) as T);
+        values.set(basename(name, suffix), this.#shape.parse(JSON.parse(readFileSync(path, 'utf8'))) as T);
       } catch (error) {
         this.#logger.error({ path, error: errorText(error) }, 'unreadable state file set aside');
         renameSync(path, `${path}.unreadable`);
@@ -122,8 +153,8 @@ export class OverlayState {
   readonly gateway: Collection<StoredGateway>;
 
   constructor(directory: string, logger: Logger) {
-    this.sandboxes = new Collection(join(directory, 'sandboxes'), logger);
-    this.networks = new Collection(join(directory, 'networks'), logger);
-    this.gateway = new Collection(join(directory, 'gateway'), logger);
+    this.sandboxes = new Collection(join(directory, 'sandboxes'), logger, shapes.sandbox);
+    this.networks = new Collection(join(directory, 'networks'), logger, shapes.network);
+    this.gateway = new Collection(join(directory, 'gateway'), logger, shapes.gateway);
   }
 }
