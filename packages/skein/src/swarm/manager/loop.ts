@@ -31,7 +31,8 @@ export class Loop implements AsyncDisposable {
   readonly #context: LoopContext;
   readonly #task: LoopTask;
   #stopWatching: (() => void) | undefined;
-  #timer: { readonly handle: Timer; readonly at: number } | undefined;
+  /** `isNow`: it was due when it was set. */
+  #timer: { readonly handle: Timer; readonly at: number; readonly isNow: boolean } | undefined;
   #retryMs = firstRetryMs;
 
   constructor(context: LoopContext, task: LoopTask) {
@@ -55,10 +56,14 @@ export class Loop implements AsyncDisposable {
   }
 
   #wakeAt(at: number): void {
-    if (!this.#stopWatching || (this.#timer && this.#timer.at <= at)) return;
-    if (this.#timer) this.#context.clock.clearTimeout(this.#timer.handle);
-    const handle = this.#context.clock.setTimeout(() => this.#run(), Math.max(0, at - this.#context.clock.now()));
-    this.#timer = { handle, at };
+    if (!this.#stopWatching) return;
+    const { clock } = this.#context;
+    const now = clock.now();
+    // A clock that is set forward makes no timer run earlier: one that should have run by now says nothing of when it will.
+    if (this.#timer?.isNow || (this.#timer && this.#timer.at <= at && this.#timer.at > now)) return;
+    if (this.#timer) clock.clearTimeout(this.#timer.handle);
+    const handle = clock.setTimeout(() => this.#run(), Math.max(0, at - now));
+    this.#timer = { handle, at, isNow: at <= now };
   }
 
   #run(): void {
