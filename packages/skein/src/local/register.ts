@@ -1,7 +1,17 @@
 /** The plain containers of this host: their records, in memory and on disk, and one change of each at a time. */
+import * as z from 'zod';
 import { KeyedQueue, type Logger, SkeinError } from '../common/index.ts';
 import { Collection } from '../overlay/index.ts';
 import type { PlainRecord } from './record.ts';
+
+/** What every record has. */
+const recordShape = z.looseObject({
+  containerId: z.string(),
+  name: z.string(),
+  mode: z.looseObject({ kind: z.string() }),
+  networks: z.array(z.looseObject({ target: z.string(), position: z.number() })),
+  ports: z.array(z.looseObject({})),
+});
 
 export class Register {
   readonly #store: Collection<PlainRecord>;
@@ -11,7 +21,7 @@ export class Register {
 
   /** @param directory of the records. Nothing is read before `load`. */
   constructor(directory: string, logger: Logger) {
-    this.#store = new Collection(directory, logger);
+    this.#store = new Collection(directory, logger, recordShape);
   }
 
   /** Reads what an earlier daemon has recorded. */
