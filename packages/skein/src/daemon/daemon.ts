@@ -24,6 +24,7 @@ import { createOverlayDriver, type OverlayDriver } from '../overlay/index.ts';
 import { type HostExecutorFactory, openSwarmNode } from '../swarm/node/index.ts';
 import { listenAddresses } from './listen.ts';
 import { lockDataRoot } from './lock.ts';
+import { RestCollector } from './rest-collector.ts';
 import { hostRoutes } from './routes.ts';
 import { engineId, productVersion } from './version.ts';
 
@@ -54,6 +55,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const logger = createLogger(options.logLevel);
   await using parts = new AsyncDisposableStack();
   parts.use(lockDataRoot(options.dataRoot));
+  parts.use(new RestCollector());
   mkdirSync(options.execRoot, { recursive: true, mode: 0o711 });
   if (options.pidFile) writeFileSync(options.pidFile, `${process.pid}\n`);
 
