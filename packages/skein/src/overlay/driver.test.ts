@@ -149,7 +149,11 @@ test('a daemon starts although it cannot make out, or remove, what an earlier on
   // Neither a namespace nor a file: to remove it fails.
   const nobodys = join(host.namespaceDirectory, networkNamespaceName(testNetwork(18).id));
   NetworkNamespace.delete(ended.networkNamespace);
-  for (const path of [ended.networkNamespace, nobodys]) mkdirSync(path);
+  using hindrances = new DisposableStack();
+  for (const path of [ended.networkNamespace, nobodys]) {
+    mkdirSync(path);
+    hindrances.defer(() => rmdirSync(path));
+  }
 
   host.driver = underlay.driverFor(host);
   await host.driver.adopt(new Set([running.containerId]));
@@ -158,7 +162,7 @@ test('a daemon starts although it cannot make out, or remove, what an earlier on
     host.driver.networks().map(({ network }) => network.name),
     ['net17'],
   );
-  for (const path of [ended.networkNamespace, nobodys]) rmdirSync(path);
+  hindrances.dispose();
   await host.driver.removeSandbox(ended.containerId);
   assert.deepEqual(
     host.driver.sandboxes().map(({ containerId }) => containerId),
