@@ -30,6 +30,15 @@ const client = (segment: TestSegment) => ({
   networkNamespace: segment.path('client'),
   networks: [{ id: networkId, subnets: ['10.88.0.0/24'] }],
 });
+/** The mesh's entrance in the namespace `entrance`. */
+const entranceOf = (segment: TestSegment) => ({
+  networkId,
+  networkNamespace: segment.path('entrance'),
+  ingressInterface: 'eth0',
+  loadBalancerAddress: '10.88.0.4',
+  gatewayAddress: '172.28.0.2',
+  gatewaySubnet: '172.28.0.0/24',
+});
 const tableOf = (segment: TestSegment, name: string): string => {
   using nft = Nftables.open(segment.get(name));
   return JSON.stringify(nft.list({ family: 'ip', name: 'skein' }));
@@ -431,14 +440,7 @@ test('a published port leads through the entrance to the target port, from outsi
     networkNamespace: segment.path('task1'),
     ingress: { address: '10.88.0.11', ports },
   });
-  balancer.setEntrance({
-    networkId,
-    networkNamespace: segment.path('entrance'),
-    ingressInterface: 'eth0',
-    loadBalancerAddress: '10.88.0.4',
-    gatewayAddress: '172.28.0.2',
-    gatewaySubnet: '172.28.0.0/24',
-  });
+  balancer.setEntrance(entranceOf(segment));
   gossip.tell('10.88.0.11', { virtualIp: '', ingressPorts: ports.map((each) => ({ ...each, name: '' })) });
   await until('the port is open', async () => (await greeting(host, '127.0.0.1', 8888)).startsWith('task1'));
   for (const address of ['127.0.0.1', '172.28.0.1']) {
@@ -459,14 +461,7 @@ test('an entrance that cannot be had leaves the one before it, which may gain an
   await using _segment = segment;
   segment.add('entrance', '10.88.0.4');
   const ipv6 = { loadBalancerAddress: 'fd00::4', gatewayAddress: 'fd01::2', gatewaySubnet: 'fd01::/64' };
-  const entrance = {
-    networkId,
-    networkNamespace: segment.path('entrance'),
-    ingressInterface: 'eth0',
-    loadBalancerAddress: '10.88.0.4',
-    gatewayAddress: '172.28.0.2',
-    gatewaySubnet: '172.28.0.0/24',
-  };
+  const entrance = entranceOf(segment);
   await using balancer = start();
   const families = (): string => {
     using nft = Nftables.open(segment.get('entrance'));
