@@ -145,19 +145,17 @@ export function allocateNode(
 }
 
 /**
- * Gives a node its load-balancer addresses on the overlay networks of a task that is to run there, beside those that it has.
- * @returns the first network that has no address left.
+ * Gives a node its load-balancer addresses on the overlay networks of a task that is to run there, beside those that it
+ * has; the scheduler has seen that there are any.
  */
-export function allocateNodeFor(
-  tx: WriteTransaction,
-  node: Node,
-  task: Task,
-  book: () => AddressBook,
-): Network | undefined {
-  return attach(tx, node, node.attachments, new Set(overlayNetworks(task).map(({ id }) => id)), book);
+export function allocateNodeFor(tx: WriteTransaction, node: Node, task: Task, book: () => AddressBook): void {
+  attach(tx, node, node.attachments, new Set(overlayNetworks(task).map(({ id }) => id)), book);
 }
 
-/** Of its attachments the node has those that are `kept`, and one on each of the networks. */
+/**
+ * Of its attachments the node has those that are `kept`, and one on each of the networks.
+ * @returns the first network that has no address left.
+ */
 function attach(
   tx: WriteTransaction,
   node: Node,
