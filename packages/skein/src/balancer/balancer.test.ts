@@ -398,7 +398,8 @@ test('what changes during a pass waits for the rest that the pass owes', async (
   }, 2);
   await until('a second pass', () => begins.length >= 2).finally(() => clearInterval(churn));
   const rest = (begins[1] ?? 0) - (ends[0] ?? 0);
-  assert.ok(rest >= restMs, `the second pass began ${Math.round(rest)} ms after the end of the first`);
+  // Timers count whole milliseconds: one may fire a part of one early.
+  assert.ok(rest > restMs - 2, `the second pass began ${Math.round(rest)} ms after the end of the first`);
 });
 
 testBoth('what a gossip said that this host has left is forgotten, unless the next one says it again', async (way) => {
