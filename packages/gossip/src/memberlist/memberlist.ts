@@ -174,6 +174,11 @@ export class Memberlist {
     return hostAnswers(this.#channel, this.#clock, address, this.#config.hostTimeout);
   }
 
+  /** Whether the node of this name answers at an address, and not another that is there. Never rejects. */
+  answers(name: string, address: Address): Promise<boolean> {
+    return this.#prober.ask(name, address);
+  }
+
   /** Begins to listen, probe and gossip. */
   start(): void {
     if (this.#state !== 'new') return;

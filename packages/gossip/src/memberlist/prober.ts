@@ -1,4 +1,4 @@
-import { type Clock, type Random, randomInteger, sample, shuffle, type Timer } from '../runtime/index.ts';
+import { type Clock, type Random, randomInteger, sample, shuffle, sleep, type Timer } from '../runtime/index.ts';
 import { type Address, type IndirectPing, type Message, type Part, type Ping, toPart } from '../wire/index.ts';
 import type { Awareness } from './awareness.ts';
 import type { Channel } from './channel.ts';
@@ -10,6 +10,8 @@ import { isHere, type Membership, replyAddress } from './membership.ts';
 const NACK_PROTOCOL = 4;
 /** Share of the probe time-out after which a helper says that it has no answer: in time for who asked. */
 const NACK_SHARE = 0.8;
+/** Pings in the time-out of one who is asked by name: one lost packet must not decide. */
+const ASKING_TRIES = 3;
 /** Answers waited for at a time: one own probe and what others ask; more are not taken. */
 const MAX_PENDING = 1024;
 const SEQUENCE_SIZE = 0x1_0000_0000;
@@ -160,6 +162,21 @@ export class Prober {
       // No answer by this way either: the probe's own time-out says what follows.
       () => {},
     );
+  }
+
+  /** Asks whether the node of this name is at an address, whatever is held of it. False after the probe time-out; never rejects. */
+  async ask(name: string, address: Address): Promise<boolean> {
+    const { clock, config, send } = this.#options;
+    if (this.#pending.size >= MAX_PENDING) return false;
+    const seqNo = this.#nextSequence();
+    const answered = new AbortController();
+    this.#pending.set(seqNo, { ack: () => answered.abort(), nack: () => {} });
+    for (let tried = 0; tried < ASKING_TRIES && !answered.signal.aborted && !this.#closed; tried++) {
+      send(address, [toPart({ type: 'ping', body: this.#ping(seqNo, name) })]);
+      await sleep(clock, config.probeTimeout / ASKING_TRIES, answered.signal);
+    }
+    this.#pending.delete(seqNo);
+    return answered.signal.aborted;
   }
 
   #nextSequence(): number {

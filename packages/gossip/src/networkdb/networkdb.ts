@@ -132,6 +132,7 @@ export class NetworkDB implements AsyncDisposable {
       context: this.#context,
       bulk: this.#bulk,
       exchangeStates: (address) => this.#memberlist.join([address]),
+      isThere: ({ name, address }) => this.#memberlist.answers(name, address),
       announce: (network) => this.#broadcastNetworkEvent('join', network),
       replay: (events) => this.#inbox.replay(events),
     });
@@ -222,19 +223,23 @@ export class NetworkDB implements AsyncDisposable {
 
   #peerJoined(member: Member): void {
     if (member.name === this.nodeName) return;
-    const hadFormerLife = this.#peers.memberJoined(member.name, member.address);
+    const other = this.#peers.memberJoined(member.name, member.address);
     // A former life of this node itself: whoever would try to reach it again would reach this one.
     if (formatAddress(member.address) === formatAddress(this.address)) {
       this.#peers.left(member.name);
       return;
     }
     const peer = this.#peers.get(member.name);
-    if (hadFormerLife && peer) this.#newcomers.returned(peer);
+    if (other && peer) void this.#newcomers.metAtOneAddress(peer, other);
   }
 
   #peerLost(member: Member): void {
-    if (member.state === 'left') this.#peers.left(member.name);
-    else this.#peers.memberFailed(member.name);
+    if (member.state === 'left') {
+      this.#peers.left(member.name);
+      return;
+    }
+    const successor = this.#peers.memberFailed(member.name);
+    if (successor) this.#newcomers.returned(successor);
   }
 
   #reachabilityChanged(peer: Peer): void {

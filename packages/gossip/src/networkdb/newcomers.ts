@@ -11,6 +11,8 @@ export interface NewcomersOptions {
   readonly bulk: BulkSyncer;
   /** Exchanges states with a peer: each then knows what networks the other is on. Rejects when it does not answer. */
   exchangeStates(address: string): Promise<unknown>;
+  /** Whether a peer, and no other life of its daemon, answers. Never rejects. */
+  isThere(peer: Peer): Promise<boolean>;
   /** Tells the others that this node is on a network. */
   announce(network: OwnNetwork): void;
   /** Takes events that came too early. */
@@ -44,6 +46,18 @@ export class Newcomers {
   returned(peer: Peer): void {
     this.#returned.add(peer);
     this.#returnTimer ??= this.#later(() => this.#announceAgain());
+  }
+
+  /**
+   * Two names at one address are two lives of a daemon, and news of the former may come last: who answers is the later
+   * one. While neither does, both are held for what memberlist holds them for.
+   */
+  async metAtOneAddress(peer: Peer, other: Peer): Promise<void> {
+    const { context, isThere } = this.#options;
+    if (other.state !== 'alive' || (await isThere(peer))) {
+      context.peers.left(other.name);
+      if (!this.#closed) this.returned(peer);
+    } else if (await isThere(other)) context.peers.left(peer.name);
   }
 
   /**

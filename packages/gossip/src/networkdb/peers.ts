@@ -2,7 +2,7 @@ import { type Counters, getOrCreate } from '../runtime/index.ts';
 import { type Address, formatAddress } from '../wire/index.ts';
 import type { NetworkEntry, NetworkEvent, NodeEvent } from './codec.ts';
 
-/** `failed`: memberlist lost it, it may come back. `left`: it said good-bye, or its address has a new tenant. */
+/** `failed`: memberlist lost it, it may come back. `left`: it said good-bye, or another node is at its address. */
 export type PeerState = 'alive' | 'failed' | 'left';
 
 /** A node's being on a network. */
@@ -56,7 +56,7 @@ export class PeerTable {
   readonly #byNetwork = new Map<string, Set<Peer>>();
   /** Living peers per network; made anew after a change. */
   readonly #activeOn = new Map<string, readonly Peer[]>();
-  /** The last name at each address. */
+  /** The name at each address that was heard last, of a living peer if there is one. */
   readonly #byAddress = new Map<string, string>();
   /** Peers that are or were on a network. */
   readonly #attached = new Set<Peer>();
@@ -126,14 +126,12 @@ export class PeerTable {
   }
 
   /**
-   * memberlist says that a node is there. An older name at its address is a former life of the same daemon.
-   * @returns whether there was one.
+   * memberlist says that a node is there.
+   * @returns who was held to be at its address: a former life of the same daemon, or a later one that was heard of sooner.
    */
-  memberJoined(name: string, address: Address): boolean {
+  memberJoined(name: string, address: Address): Peer | undefined {
     const place = formatAddress(address);
     const tenant = this.#byAddress.get(place);
-    const hadFormerLife = tenant !== undefined && tenant !== name;
-    if (hadFormerLife) this.left(tenant);
     this.#byAddress.set(place, name);
     const peer = this.#peers.get(name);
     if (peer) {
@@ -152,13 +150,27 @@ export class PeerTable {
       });
       this.#alive++;
     }
-    return hadFormerLife;
+    return tenant === undefined || tenant === name ? undefined : this.#peers.get(tenant);
   }
 
-  /** memberlist lost a node. */
-  memberFailed(name: string): void {
+  /**
+   * memberlist lost a node. With a living one at its address it will not come back.
+   * @returns that one.
+   */
+  memberFailed(name: string): Peer | undefined {
     const peer = this.#peers.get(name);
-    if (peer?.state === 'alive') this.#setState(peer, 'failed');
+    if (peer?.state !== 'alive') return undefined;
+    const successor = this.#otherAt(peer);
+    this.#setState(peer, successor ? 'left' : 'failed');
+    return successor;
+  }
+
+  /** Another living peer at a peer's address. */
+  #otherAt({ name, address }: Peer): Peer | undefined {
+    const place = formatAddress(address);
+    return this.all().find((peer) => {
+      return peer.name !== name && peer.state === 'alive' && formatAddress(peer.address) === place;
+    });
   }
 
   /** A node is gone for good. */
@@ -178,6 +190,8 @@ export class PeerTable {
     else this.#failed.delete(peer);
     for (const networkId of peer.networks.keys()) this.#activeOn.delete(networkId);
     if (state === 'left') {
+      const successor = this.#otherAt(peer);
+      if (successor) this.#byAddress.set(formatAddress(peer.address), successor.name);
       this.#forgetAttachments(peer);
       this.#options.events.gone(peer, before === 'alive');
     } else if (before !== 'left') this.#options.events.reachability(peer);

@@ -159,6 +159,31 @@ test('a daemon that restarts with nobody to turn to is met by those who ask for 
   }
 });
 
+test('who hears of a daemon before he hears of its former life holds the right one of the two for gone', async () => {
+  // The order of a told list of members is random: among some seeds are both.
+  for (let seed = 1; seed <= 8; seed++) {
+    await using cluster = await encryptedCluster(seed, 3);
+    const [, victim] = cluster.nodes;
+    assert.ok(victim);
+    for (const { db } of cluster.nodes) void db.joinNetwork('net');
+    await cluster.clock.advance(5 * SECOND);
+    await cluster.crash(victim);
+    const reborn = await cluster.add(1, KEYS);
+    void reborn.db.bootstrap([cluster.addressOf(0).host]);
+    void reborn.db.joinNetwork('net');
+    reborn.db.createEntry(TABLE, 'net', 'endpoint', Buffer.from('1'));
+    await cluster.clock.advance(200);
+    const fresh = await cluster.add(4, KEYS);
+    void fresh.db.bootstrap([cluster.addressOf(0).host]);
+    void fresh.db.joinNetwork('net');
+    const knows = (): boolean => fresh.db.getEntry(TABLE, 'net', 'endpoint') !== undefined;
+    const known = await cluster.clock.until(knows, 5 * SECOND);
+    assert.ok(known, `seed ${seed}: ${JSON.stringify(fresh.db.peers())}, reborn is ${reborn.db.nodeName}`);
+    await cluster.clock.advance(20 * SECOND);
+    assert.ok(knows(), `seed ${seed}, later: ${JSON.stringify(fresh.db.peers())}, reborn is ${reborn.db.nodeName}`);
+  }
+});
+
 test('a key re-used after a restart wins over the former value: its time is ahead of what others hold', async () => {
   await using cluster = await encryptedCluster(4, 3);
   const [first, , third] = cluster.nodes;
