@@ -179,6 +179,12 @@ export class Memberlist {
     return this.#prober.ask(name, address);
   }
 
+  /** Tells everybody that a member is gone, of whom that is certain. */
+  declareDead(name: string): void {
+    const member = this.#membership.get(name);
+    if (member) this.#membership.dead({ incarnation: member.incarnation, node: name, from: this.name });
+  }
+
   /** Begins to listen, probe and gossip. */
   start(): void {
     if (this.#state !== 'new') return;

@@ -106,6 +106,10 @@ export class Membership {
       this.#options.drops.add('malformed');
       return;
     }
+    if (alive.port === this.self.address.port && equal(alive.addr, this.self.addr)) {
+      this.#endFormerLife(alive);
+      return;
+    }
     let member = this.#byName.get(alive.node);
     let isNews = !member || alive.incarnation > member.incarnation;
     if (!member) {
@@ -126,6 +130,14 @@ export class Membership {
     this.#trust(member.name);
     if (!quiet) this.#options.broadcast(alive.node, part ?? toPart({ type: 'alive', body: alive }));
     this.#becomeAlive(member, alive);
+  }
+
+  /**
+   * Who is said to be at this node's own address is a former life of it. That it is over need not be found out by all
+   * others: until then one who comes takes either for gone, and a dockerd never asks again.
+   */
+  #endFormerLife({ incarnation, node }: Alive): void {
+    this.#pass('dead', { incarnation, node, from: this.self.name }, undefined);
   }
 
   #becomeAlive(member: MutableMember, alive: Alive): void {

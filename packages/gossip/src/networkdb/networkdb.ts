@@ -133,6 +133,7 @@ export class NetworkDB implements AsyncDisposable {
       bulk: this.#bulk,
       exchangeStates: (address) => this.#memberlist.join([address]),
       isThere: ({ name, address }) => this.#memberlist.answers(name, address),
+      declareDead: ({ name }) => this.#memberlist.declareDead(name),
       announce: (network) => this.#broadcastNetworkEvent('join', network),
       replay: (events) => this.#inbox.replay(events),
     });
@@ -224,11 +225,6 @@ export class NetworkDB implements AsyncDisposable {
   #peerJoined(member: Member): void {
     if (member.name === this.nodeName) return;
     const other = this.#peers.memberJoined(member.name, member.address);
-    // A former life of this node itself: whoever would try to reach it again would reach this one.
-    if (formatAddress(member.address) === formatAddress(this.address)) {
-      this.#peers.left(member.name);
-      return;
-    }
     const peer = this.#peers.get(member.name);
     if (other && peer) void this.#newcomers.metAtOneAddress(peer, other);
   }

@@ -13,6 +13,8 @@ export interface NewcomersOptions {
   exchangeStates(address: string): Promise<unknown>;
   /** Whether a peer, and no other life of its daemon, answers. Never rejects. */
   isThere(peer: Peer): Promise<boolean>;
+  /** Tells everybody that a peer is gone. */
+  declareDead(peer: Peer): void;
   /** Tells the others that this node is on a network. */
   announce(network: OwnNetwork): void;
   /** Takes events that came too early. */
@@ -50,14 +52,20 @@ export class Newcomers {
 
   /**
    * Two names at one address are two lives of a daemon, and news of the former may come last: who answers is the later
-   * one. While neither does, both are held for what memberlist holds them for.
+   * one. While neither does, both are what memberlist holds them for.
    */
   async metAtOneAddress(peer: Peer, other: Peer): Promise<void> {
-    const { context, isThere } = this.#options;
+    const { isThere } = this.#options;
     if (other.state !== 'alive' || (await isThere(peer))) {
-      context.peers.left(other.name);
+      this.#end(other);
       if (!this.#closed) this.returned(peer);
-    } else if (await isThere(other)) context.peers.left(peer.name);
+    } else if (await isThere(other)) this.#end(peer);
+  }
+
+  #end(peer: Peer): void {
+    if (this.#closed) return;
+    this.#options.context.peers.left(peer.name);
+    this.#options.declareDead(peer);
   }
 
   /**

@@ -184,6 +184,35 @@ test('who hears of a daemon before he hears of its former life holds the right o
   }
 });
 
+test('a daemon that restarts tells all others that its former life is over, before they find out', async () => {
+  await using cluster = await encryptedCluster(14, 4);
+  const [, victim] = cluster.nodes;
+  assert.ok(victim);
+  const address = cluster.addressOf(9);
+  // A bare memberlist: in it, as in dockerd's, two names may be at one address.
+  const observer = new Memberlist({
+    name: 'observer',
+    transport: new ByteTransport(cluster.network as SimulatedNetwork<BytePort>, address),
+    clock: cluster.clock,
+    random: cluster.random,
+    keyring: new Keyring(KEYS.keys, KEYS.primary),
+    // It finds out nothing by itself.
+    config: { probeInterval: 3_600 * SECOND },
+  });
+  observer.start();
+  const joined = observer.join([cluster.addressOf(0).host]);
+  await cluster.clock.advance(SECOND);
+  await joined;
+  const states = (): (string | undefined)[] => [observer.member(victim.db.nodeName)?.state];
+  assert.deepEqual(states(), ['alive']);
+  await cluster.crash(victim);
+  const { db: reborn } = await cluster.add(1, KEYS);
+  void reborn.bootstrap([cluster.addressOf(0).host]);
+  await cluster.clock.advance(SECOND);
+  assert.deepEqual(states(), ['dead'], `${reborn.nodeName} after ${victim.db.nodeName}`);
+  await observer.close();
+});
+
 test('a key re-used after a restart wins over the former value: its time is ahead of what others hold', async () => {
   await using cluster = await encryptedCluster(4, 3);
   const [first, , third] = cluster.nodes;
