@@ -25,11 +25,20 @@ export interface BulkSyncerOptions {
 
 type Settle = (answered: boolean) => void;
 
+/** What a node asked for before it was known, which was at `since` (clock time in ms). */
+interface EarlyRequest {
+  readonly networkIds: readonly string[];
+  readonly since: number;
+}
+const MAX_EARLY_REQUESTS = 64;
+
 /** Exchanges whole networks with single peers: at joining, every 30 s, and when something was missed. */
 export class BulkSyncer {
   readonly #options: BulkSyncerOptions;
   /** Who waits for the answer of a peer. BOUNDED by the peers times the callers' own bounds. */
   readonly #waiting = new Map<string, Set<Settle>>();
+  /** By name, the oldest first. BOUNDED by MAX_EARLY_REQUESTS. */
+  readonly #early = new Map<string, EarlyRequest>();
   #timer: Timer | undefined;
   #closed = false;
 
@@ -102,11 +111,33 @@ export class BulkSyncer {
       for (const settle of [...(this.#waiting.get(message.nodeName) ?? [])]) settle(true);
       return;
     }
-    if (!peer) {
+    if (peer) this.#answer(peer, wanted);
+    else {
       this.#options.logger.debug('bulk sync of an unknown node', { name: message.nodeName, from });
-      return;
+      this.#keepEarly(message.nodeName, wanted);
     }
-    this.#sendEntries(peer.address, wanted, false, peer.name).catch((error: unknown) => {
+  }
+
+  #keepEarly(name: string, networkIds: readonly string[]): void {
+    const known = this.#early.get(name)?.networkIds ?? [];
+    const [oldest] = this.#early.keys();
+    if (oldest !== undefined && this.#early.size >= MAX_EARLY_REQUESTS) this.#early.delete(oldest);
+    this.#early.set(name, {
+      networkIds: [...new Set([...known, ...networkIds])],
+      since: this.#options.clock.now(),
+    });
+  }
+
+  /** A peer is known from now on: what it asked for before is answered, as long as it waits for that. */
+  met(peer: Peer): void {
+    const early = this.#early.get(peer.name);
+    this.#early.delete(peer.name);
+    const { clock, config } = this.#options;
+    if (early && clock.now() - early.since < config.bulkSyncTimeout) this.#answer(peer, early.networkIds);
+  }
+
+  #answer(peer: Peer, networkIds: readonly string[]): void {
+    this.#sendEntries(peer.address, networkIds, false, peer.name).catch((error: unknown) => {
       this.#options.logger.warn('bulk sync not answered', { peer: peer.name, error });
     });
   }

@@ -13,6 +13,8 @@ export interface NetworkDBConfig {
   readonly bulkSyncTimeout: number;
   /** A newcomer on a network has this long to ask before it is asked. */
   readonly newcomerDelay: number;
+  /** About so many nodes ask a new one what it is on, if it does not say so. */
+  readonly askingWhoIsNew: number;
   /** A node that was held for dead exchanges its networks with at most this many peers at once. */
   readonly syncedOnReturn: number;
   /** An encoded bulk sync is split beyond this many bytes. */
@@ -55,6 +57,7 @@ export const networkDBConfig: NetworkDBConfig = {
   bulkSyncInterval: 30 * SECOND,
   bulkSyncTimeout: 30 * SECOND,
   newcomerDelay: SECOND,
+  askingWhoIsNew: 16,
   syncedOnReturn: 16,
   bulkSyncChunk: 4 * 1024 * 1024,
   reapEntry: 30 * MINUTE,

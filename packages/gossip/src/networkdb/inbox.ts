@@ -169,7 +169,10 @@ export class Inbox {
     });
   }
 
-  /** Takes what a push/pull told. */
+  /**
+   * Takes what a push/pull told, and passes on what of it is news: whoever does not exchange states himself, such as the
+   * others of a group that meets another, would not hear of it. dockerd does not.
+   */
   mergeState(state: Uint8Array): void {
     try {
       const message = this.#context.codec.decode(state);
@@ -179,7 +182,12 @@ export class Inbox {
       this.#context.peers.nodeEvent({ type: 'join', lTime, nodeName });
       for (const { leaving, ...entry } of networks) {
         this.#context.networkClock.witness(entry.lTime);
-        this.#context.peers.networkEvent({ type: leaving ? 'leave' : 'join', ...entry });
+        const event = { type: leaving ? 'leave' : 'join', ...entry } as const;
+        if (!this.#context.peers.networkEvent(event)) continue;
+        this.#pass(
+          `network ${entry.networkId} ${entry.nodeName}`,
+          this.#context.codec.encode({ type: 'network', body: event }),
+        );
       }
     } catch (error) {
       this.#context.drops.add(error instanceof WireError ? error.code : 'failed');

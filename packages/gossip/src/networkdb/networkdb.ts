@@ -226,7 +226,10 @@ export class NetworkDB implements AsyncDisposable {
     if (member.name === this.nodeName) return;
     const other = this.#peers.memberJoined(member.name, member.address);
     const peer = this.#peers.get(member.name);
-    if (other && peer) void this.#newcomers.metAtOneAddress(peer, other);
+    if (!peer) return;
+    this.#bulk.met(peer);
+    if (other) void this.#newcomers.metAtOneAddress(peer, other);
+    else this.#newcomers.met(peer);
   }
 
   #peerLost(member: Member): void {

@@ -1,4 +1,4 @@
-import { shuffle, type Timer } from '../runtime/index.ts';
+import { randomInteger, shuffle, type Timer } from '../runtime/index.ts';
 import { formatAddress } from '../wire/index.ts';
 import type { BulkSyncer } from './bulk-sync.ts';
 import type { TableEvent } from './codec.ts';
@@ -68,9 +68,20 @@ export class Newcomers {
     this.#options.declareDead(peer);
   }
 
+  /** What a new peer is on may have been told before it was heard of: if it is not told now, some nodes ask. */
+  met(peer: Peer): void {
+    const { context } = this.#options;
+    this.#later(() => {
+      const [network] = context.attached();
+      if (!network || peer.state !== 'alive' || peer.networks.size > 0) return;
+      if (context.random.next() * context.peers.aliveCount < context.config.askingWhoIsNew)
+        void this.#exchangeStates(peer);
+    });
+  }
+
   /**
-   * Events of a peer that came too early are taken now. It, or a first peer, is also asked for what was missed: not at
-   * once, as it is about to ask by itself. dockerd mistakes an answer that crosses its own question, and then waits 30 s with its task.
+   * Events of a peer that came too early are taken now. It is also asked for what was missed, unless it asked by itself:
+   * not at once, as it is about to. dockerd mistakes an answer that crosses its own question, and then waits 30 s with its task.
    */
   attached(peer: Peer, networkId: string): void {
     const { context, bulk, replay } = this.#options;
@@ -79,9 +90,9 @@ export class Newcomers {
     const early = network.early.get(peer.name);
     network.early.delete(peer.name);
     if (early) replay(early.events);
-    if (network.hasSynced && !early) return;
+    const wasWhole = network.hasSynced && !early;
     network.hasSynced = true;
-    const since = context.clock.now();
+    const since = context.clock.now() - (wasWhole ? context.config.newcomerDelay : 0);
     this.#later(() => {
       if (network.leaving || (peer.syncedAt.get(networkId) ?? 0) >= since) return;
       void bulk.request(peer, [networkId]).then((answered) => {
@@ -90,11 +101,17 @@ export class Newcomers {
     });
   }
 
-  /** The news of what a peer is on may not come any more; it comes with an exchange of states. */
+  /**
+   * The news of what a peer is on, or that it is there at all, may not come any more; it comes with an exchange of states,
+   * with the peer itself or one who may know of it.
+   */
   cameEarly(network: OwnNetwork, owner: string): void {
+    const { peers, random } = this.#options.context;
     this.#later(() => {
-      const peer = this.#options.context.peers.get(owner);
-      if (peer && network.early.has(owner)) void this.#exchangeStates(peer);
+      if (!network.early.has(owner)) return;
+      const others = peers.activeOn(network.id);
+      const peer = peers.get(owner) ?? others[randomInteger(random, others.length)];
+      if (peer) void this.#exchangeStates(peer);
     });
   }
 

@@ -213,6 +213,29 @@ test('a daemon that restarts tells all others that its former life is over, befo
   await observer.close();
 });
 
+test('two groups that formed apart know all of each other when one of each has met', async () => {
+  // What comes with the exchanges that there are from time to time comes too late.
+  const config = { bulkSyncInterval: 3_600 * SECOND };
+  for (let seed = 1; seed <= 8; seed++) {
+    await using cluster = new SimulatedCluster(seed, 'bytes');
+    for (let index = 0; index < 6; index++) {
+      const { db } = await cluster.add(index, { ...KEYS, config, memberlist: { pushPullInterval: 3_600 * SECOND } });
+      void db.bootstrap([cluster.addressOf(index < 3 ? 0 : 3).host]);
+      void db.joinNetwork('net');
+      db.createEntry(TABLE, 'net', `of node ${index}`, Buffer.from('1'));
+    }
+    await cluster.clock.advance(30 * SECOND);
+    const [first] = cluster.nodes;
+    void first?.db.bootstrap([cluster.addressOf(5).host]);
+    const seen = (): number[] => cluster.nodes.map(({ db }) => [...db.entries(TABLE, 'net')].length);
+    const met = await cluster.clock.until(() => seen().every((count) => count === 6), 5 * SECOND);
+    assert.ok(
+      met,
+      `seed ${seed}: ${seen()} entries of 6; ${cluster.nodes.map(({ db }) => db.networkPeers('net').length)} peers of 5`,
+    );
+  }
+});
+
 test('a key re-used after a restart wins over the former value: its time is ahead of what others hold', async () => {
   await using cluster = await encryptedCluster(4, 3);
   const [first, , third] = cluster.nodes;
