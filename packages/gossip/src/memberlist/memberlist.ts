@@ -40,8 +40,8 @@ export interface Delegate {
   message?(data: Uint8Array, from: Address): void;
   /** State to give to a peer in a push/pull. */
   localState?(join: boolean): Uint8Array;
-  /** A peer's state. */
-  mergeState?(state: Uint8Array, join: boolean): void;
+  /** A peer's state. `quiet`: nothing in it is news to anybody else. */
+  mergeState?(state: Uint8Array, quiet: boolean): void;
 }
 
 interface CommonOptions {
@@ -252,7 +252,7 @@ export class Memberlist {
   #merge(remote: PushPull, quiet: boolean): void {
     if (this.#state !== 'running') return;
     this.#membership.merge(remote.nodes, quiet);
-    if (remote.userState.length > 0) this.#delegate.mergeState?.(remote.userState, remote.join);
+    if (remote.userState.length > 0) this.#delegate.mergeState?.(remote.userState, quiet);
   }
 
   /**

@@ -57,7 +57,7 @@ export const networkDBConfig: NetworkDBConfig = {
   bulkSyncInterval: 30 * SECOND,
   bulkSyncTimeout: 30 * SECOND,
   newcomerDelay: SECOND,
-  askingWhoIsNew: 16,
+  askingWhoIsNew: 4,
   syncedOnReturn: 16,
   bulkSyncChunk: 4 * 1024 * 1024,
   reapEntry: 30 * MINUTE,

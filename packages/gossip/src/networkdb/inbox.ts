@@ -170,10 +170,10 @@ export class Inbox {
   }
 
   /**
-   * Takes what a push/pull told, and passes on what of it is news: whoever does not exchange states himself, such as the
-   * others of a group that meets another, would not hear of it. dockerd does not.
+   * Takes what a push/pull told, and passes on what of it is news, unless `quiet`: whoever does not exchange states
+   * himself, such as the others of a group that meets another, would not hear of it.
    */
-  mergeState(state: Uint8Array): void {
+  mergeState(state: Uint8Array, quiet: boolean): void {
     try {
       const message = this.#context.codec.decode(state);
       if (message.type !== 'pushPull') throw new WireError('unsupported', `${message.type} as push/pull state`);
@@ -183,7 +183,7 @@ export class Inbox {
       for (const { leaving, ...entry } of networks) {
         this.#context.networkClock.witness(entry.lTime);
         const event = { type: leaving ? 'leave' : 'join', ...entry } as const;
-        if (!this.#context.peers.networkEvent(event)) continue;
+        if (!this.#context.peers.networkEvent(event) || quiet) continue;
         this.#pass(
           `network ${entry.networkId} ${entry.nodeName}`,
           this.#context.codec.encode({ type: 'network', body: event }),

@@ -180,7 +180,7 @@ export class NetworkDB implements AsyncDisposable {
       delegate: {
         message: (data, from) => this.#inbox.receive(data, from),
         localState: (join) => this.#inbox.localState(join),
-        mergeState: (state) => this.#inbox.mergeState(state),
+        mergeState: (state, quiet) => this.#inbox.mergeState(state, quiet),
       },
       events: {
         join: (member) => this.#peerJoined(member),

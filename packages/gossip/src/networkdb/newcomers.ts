@@ -27,6 +27,9 @@ export class Newcomers {
   /** Peers that came back lately. BOUNDED by the peers. */
   readonly #returned = new Set<Peer>();
   #returnTimer: Timer | undefined;
+  /** Peers that were first heard of lately. BOUNDED by the peers. */
+  readonly #met = new Set<Peer>();
+  #metTimer: Timer | undefined;
   #closed = false;
 
   constructor(options: NewcomersOptions) {
@@ -70,12 +73,18 @@ export class Newcomers {
 
   /** What a new peer is on may have been told before it was heard of: if it is not told now, some nodes ask. */
   met(peer: Peer): void {
-    const { context } = this.#options;
-    this.#later(() => {
-      const [network] = context.attached();
-      if (!network || peer.state !== 'alive' || peer.networks.size > 0) return;
-      if (context.random.next() * context.peers.aliveCount < context.config.askingWhoIsNew)
-        void this.#exchangeStates(peer);
+    this.#met.add(peer);
+    this.#metTimer ??= this.#later(() => {
+      this.#metTimer = undefined;
+      const { random, peers, config, attached } = this.#options.context;
+      const met = [...this.#met];
+      this.#met.clear();
+      const [network] = attached();
+      if (!network) return;
+      for (const peer of met) {
+        const isAsked = random.next() * peers.aliveCount < config.askingWhoIsNew;
+        if (isAsked && peer.state === 'alive' && peer.networks.size === 0) void this.#exchangeStates(peer);
+      }
     });
   }
 
@@ -117,7 +126,7 @@ export class Newcomers {
 
   close(): void {
     this.#closed = true;
-    if (this.#returnTimer) this.#options.context.clock.clearTimeout(this.#returnTimer);
+    for (const timer of [this.#returnTimer, this.#metTimer]) if (timer) this.#options.context.clock.clearTimeout(timer);
   }
 
   #announceAgain(): void {

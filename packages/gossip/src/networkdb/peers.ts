@@ -167,10 +167,12 @@ export class PeerTable {
 
   /** Another living peer at a peer's address. */
   #otherAt({ name, address }: Peer): Peer | undefined {
-    const place = formatAddress(address);
-    return this.all().find((peer) => {
-      return peer.name !== name && peer.state === 'alive' && formatAddress(peer.address) === place;
-    });
+    const { host, port } = address;
+    for (const other of this.#peers.values()) {
+      const isThere = other.address.host === host && other.address.port === port;
+      if (isThere && other.name !== name && other.state === 'alive') return other;
+    }
+    return undefined;
   }
 
   /** A node is gone for good. */
