@@ -236,6 +236,27 @@ test('a name at a second address is a conflict, and bad protocol versions are no
   assert.deepEqual(observer.drops.snapshot(), { 'address-conflict': 1, 'protocol-version': 2 });
 });
 
+test('a former life of a node is declared dead by the node, but not who refutes that', async () => {
+  const { clock, node, puppet } = world();
+  const list = node(1);
+  const { received, send } = puppet(2);
+  const old = (incarnation: number): Message => {
+    const { body } = alive(1, incarnation) as Extract<Message, { type: 'alive' }>;
+    return { type: 'alive', body: { ...body, node: 'old' } };
+  };
+  send(addressOf(1), alive(2), old(3));
+  await clock.advance(2 * SECOND);
+  const declared = (): unknown[] => received.flatMap(({ type, body }) => (type === 'dead' ? [body] : []));
+  assert.deepEqual(declared()[0], { incarnation: 3, node: 'old', from: 'n1' });
+  assert.equal(list.member('old'), undefined);
+  const before = declared().length;
+  send(addressOf(1), old(4));
+  await clock.advance(2 * SECOND);
+  assert.equal(declared().length, before, JSON.stringify(declared()));
+  assert.equal(list.drops.snapshot()['address-conflict'], 1);
+  await list.close();
+});
+
 test('a member that no packet can be sent to, and a name that fits no packet, stop nothing', async (t) => {
   await using transport = Object.assign(await NetTransport.open({ host: '127.0.0.1', port: 0 }), {
     [Symbol.asyncDispose]: () => observer.close(),

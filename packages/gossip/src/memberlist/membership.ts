@@ -54,6 +54,8 @@ export class Membership {
   readonly self: MutableMember;
   /** Set before this node declares itself gone, so that it does not refute that. */
   leaving = false;
+  /** The life of this node's daemon before this one, if it was heard of. */
+  #formerLife: Alive | undefined;
   readonly #options: MembershipOptions;
   readonly #byName = new Map<string, MutableMember>();
   /** Address → the last name that became alive there. BOUNDED by the members. */
@@ -134,9 +136,16 @@ export class Membership {
 
   /**
    * Who is said to be at this node's own address is a former life of it. That it is over need not be found out by all
-   * others: until then one who comes takes either for gone, and a dockerd never asks again.
+   * others: until then one who comes takes either for gone, and a dockerd never asks again. Who refutes it lives: two
+   * nodes with one address are left to the failure detector.
    */
-  #endFormerLife({ incarnation, node }: Alive): void {
+  #endFormerLife(alive: Alive): void {
+    const { incarnation, node } = alive;
+    if (this.#formerLife?.node === node && incarnation > this.#formerLife.incarnation) {
+      this.#conflict(this.self, alive);
+      return;
+    }
+    this.#formerLife = alive;
     this.#pass('dead', { incarnation, node, from: this.self.name }, undefined);
   }
 
@@ -168,9 +177,10 @@ export class Membership {
 
   #conflict(member: Member, alive: Alive): void {
     this.#options.drops.add('address-conflict');
-    this.#options.logger.warn('a node uses the name of another', {
+    this.#options.logger.warn('a node uses the name or the address of another', {
       name: member.name,
       known: member.address,
+      claimant: alive.node,
       claimed: { host: ipFromBytes(alive.addr), port: alive.port },
     });
   }
