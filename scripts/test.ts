@@ -28,6 +28,7 @@ const patient = [
   'connect-time',
   'debian-client',
   'lab',
+  'restart-together',
   'scope',
 ].map((name) => `e2e/${name}.test.ts`);
 const patientAtOnce = 2;
