@@ -84,9 +84,9 @@ export class NetworkDB implements AsyncDisposable {
       maxAttachments: this.#config.maxAttachments,
       events: {
         reachability: (peer) => this.#reachabilityChanged(peer),
-        gone: (peer, wasReachable) => this.#store.removeOwner(peer.name, wasReachable),
+        gone: (peer) => this.#store.removeOwner(peer.name, 'left'),
         attached: (peer, networkId) => this.#newcomers.attached(peer, networkId),
-        detached: (peer, id) => this.#store.remove(id, 'left', ({ owner }) => owner === peer.name),
+        detached: (peer, id) => this.#store.removeOwner(peer.name, 'deleted', [id]),
       },
     });
     this.#store = new TableStore(

@@ -32,7 +32,7 @@ export interface PeerEvents {
   /** The peer failed or came back; `peer.state` tells which. */
   reachability(peer: Peer): void;
   /** The peer left the cluster for good. */
-  gone(peer: Peer, wasReachable: boolean): void;
+  gone(peer: Peer): void;
   attached(peer: Peer, networkId: string): void;
   detached(peer: Peer, networkId: string): void;
 }
@@ -195,7 +195,7 @@ export class PeerTable {
       const successor = this.#otherAt(peer);
       if (successor) this.#byAddress.set(formatAddress(peer.address), successor.name);
       this.#forgetAttachments(peer);
-      this.#options.events.gone(peer, before === 'alive');
+      this.#options.events.gone(peer);
     } else if (before !== 'left') this.#options.events.reachability(peer);
   }
 

@@ -112,12 +112,12 @@ export class TableStore {
     }
   }
 
-  /** Forgets the entries that `matches`, telling the watchers of those that were visible. */
+  /** Forgets the entries that `matches`, telling the watchers of those that `isTold`: by default what is visible. */
   remove(
     networkId: string,
     reason: DeleteReason,
     matches: (row: Row) => boolean,
-    wasVisible = (row: Row): boolean => this.isVisible(row),
+    isTold = (row: Row): boolean => this.isVisible(row),
   ): void {
     const tables = this.#networks.get(networkId);
     for (const row of [...this.rows(networkId)]) {
@@ -127,7 +127,7 @@ export class TableStore {
       if (!entries?.delete(key)) continue;
       if (entries.size === 0) tables?.delete(table);
       this.#sizes.set(networkId, this.size(networkId) - 1);
-      if (wasVisible(row)) this.#emit({ type: 'delete', table, networkId, key, value, owner, reason });
+      if (isTold(row)) this.#emit({ type: 'delete', table, networkId, key, value, owner, reason });
     }
     if (tables?.size === 0) {
       this.#networks.delete(networkId);
@@ -135,11 +135,18 @@ export class TableStore {
     }
   }
 
-  /** Forgets an owner's entries on every network: it will not come back. `wasReachable`: whether they were visible until now. */
-  removeOwner(owner: string, wasReachable: boolean): void {
-    for (const networkId of this.networks()) {
-      const wasVisible = (row: Row): boolean => wasReachable && !row.deleted;
-      this.remove(networkId, 'left', (row) => row.owner === owner, wasVisible);
+  /**
+   * Forgets an owner's entries on every network, or on one that it has left: it will not come back to them. Those that
+   * were hidden are told of as well: who was told that their owner is unreachable may have kept them.
+   */
+  removeOwner(owner: string, reason: 'deleted' | 'left', networkIds: readonly string[] = this.networks()): void {
+    for (const networkId of networkIds) {
+      this.remove(
+        networkId,
+        reason,
+        (row) => row.owner === owner,
+        (row) => !row.deleted,
+      );
     }
   }
 

@@ -13,9 +13,9 @@ export interface TableChange {
   /** The value before an update. */
   readonly previous?: Uint8Array;
   /**
-   * Of a delete: `deleted` by the owner, owner `unreachable` (a `create` follows if it returns),
-   * owner `left` the network or the cluster, or `detached`: this node left the network. What was `deleted` may never
-   * have been told of.
+   * Of a delete: `deleted` by the owner, as all that it has on a network that it leaves; owner `unreachable` (a `create`
+   * follows if it returns); owner `left` the cluster; or `detached`: this node left the network. What was `deleted` may
+   * never have been told of, and what was `deleted` or has `left` may have been unreachable before.
    */
   readonly reason?: DeleteReason;
 }

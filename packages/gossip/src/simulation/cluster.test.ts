@@ -274,6 +274,32 @@ test('entries of an unreachable node are hidden, told as such, and return with i
   assert.deepEqual(changes, ['create ', 'delete unreachable', 'create ']);
 });
 
+test('whose entries are hidden as he is unreachable, and who comes back without them, is told as such', async () => {
+  await using cluster = await encryptedCluster(15, 5);
+  const [observer, leaver, victim] = cluster.nodes;
+  assert.ok(observer && leaver && victim);
+  for (const { db } of cluster.nodes) void db.joinNetwork('net');
+  leaver.db.createEntry(TABLE, 'net', 'of the leaver', Buffer.from('value'));
+  victim.db.createEntry(TABLE, 'net', 'of the victim', Buffer.from('value'));
+  await cluster.clock.advance(5 * SECOND);
+  const changes: string[] = [];
+  observer.db.watch(TABLE, 'net', ({ type, key: name, reason }) => changes.push(`${type} ${name} ${reason ?? ''}`));
+  cluster.network.partition([leaver.address]);
+  await cluster.crash(victim);
+  await cluster.clock.advance(60 * SECOND);
+  leaver.db.leaveNetwork('net');
+  cluster.network.heal();
+  const { db: reborn } = await cluster.add(2, KEYS);
+  void reborn.bootstrap([cluster.addressOf(0).host]);
+  await cluster.clock.advance(30 * SECOND);
+  for (const [name, reason] of Object.entries({ 'of the leaver': 'deleted', 'of the victim': 'left' })) {
+    const expected = [`create ${name} `, `delete ${name} unreachable`, `delete ${name} ${reason}`];
+    const told = changes.filter((change) => change.includes(name));
+    assert.deepEqual([...new Set(told)], expected, String(changes));
+    assert.equal(told.at(-1), expected.at(-1), String(changes));
+  }
+});
+
 test('leaving a network and leaving the cluster take the entries along', async () => {
   await using cluster = await encryptedCluster(8, 4);
   const [observer, second, third] = cluster.nodes;

@@ -112,8 +112,7 @@ export class PeerExchange {
     if (owner === this.#gossip.nodeName) return;
     if (type === 'delete') {
       if (reason === 'unreachable') this.#onChange(networkId, { type: 'lost', endpointId, keepMs: keepUnreachableMs });
-      else if (reason === 'left' && !this.#isAlive(owner))
-        this.#onChange(networkId, { type: 'lost', endpointId, keepMs: keepLeftMs });
+      else if (reason === 'left') this.#onChange(networkId, { type: 'lost', endpointId, keepMs: keepLeftMs });
       else this.#onChange(networkId, { type: 'gone', endpointId });
       return;
     }
@@ -142,11 +141,6 @@ export class PeerExchange {
       );
     }
     return true;
-  }
-
-  /** A node that left the network only is alive: its endpoints there are gone for good. */
-  #isAlive(node: string): boolean {
-    return this.#gossip.peers().some(({ name, state }) => name === node && (state === 'alive' || state === 'suspect'));
   }
 
   #read(value: Uint8Array): Peer | undefined {
