@@ -19,7 +19,7 @@ import { silentLogger } from '../common/index.ts';
 import { createLoadBalancer } from './balancer.ts';
 import { Pace } from './pace.ts';
 import { ServiceTable } from './service-table.ts';
-import { greeting, networkId, TestCgroup, TestSegment, ToldGossip, virtualIp } from './testing.ts';
+import { entranceOf, greeting, networkId, TestCgroup, TestSegment, ToldGossip, virtualIp } from './testing.ts';
 import { sendInit } from './testing-sctp.ts';
 import type { LoadBalancer } from './types.ts';
 
@@ -29,15 +29,6 @@ const client = (segment: TestSegment) => ({
   containerId: 'client',
   networkNamespace: segment.path('client'),
   networks: [{ id: networkId, subnets: ['10.88.0.0/24'] }],
-});
-/** The mesh's entrance in the namespace `entrance`. */
-const entranceOf = (segment: TestSegment) => ({
-  networkId,
-  networkNamespace: segment.path('entrance'),
-  ingressInterface: 'eth0',
-  loadBalancerAddress: '10.88.0.4',
-  gatewayAddress: '172.28.0.2',
-  gatewaySubnet: '172.28.0.0/24',
 });
 const tableOf = (segment: TestSegment, name: string): string => {
   using nft = Nftables.open(segment.get(name));

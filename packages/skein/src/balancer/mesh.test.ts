@@ -14,7 +14,7 @@ import {
 import { silentLogger } from '../common/index.ts';
 import { macOfAddress } from '../overlay/index.ts';
 import { createLoadBalancer } from './balancer.ts';
-import { greeting, networkId, TestSegment, ToldGossip } from './testing.ts';
+import { entranceOf, greeting, TestSegment, ToldGossip } from './testing.ts';
 import { sendInit } from './testing-sctp.ts';
 import type { IngressEntrance, IngressTarget, LoadBalancer, ReturnPathSpec } from './types.ts';
 
@@ -94,15 +94,7 @@ function startBalancer(segment: TestSegment, gossip: ToldGossip, more: ScenePart
     },
     onIpv6: () => void more.told?.push('IPv6'),
   });
-  balancer.setEntrance({
-    networkId,
-    networkNamespace: segment.path('entrance'),
-    ingressInterface: 'eth0',
-    loadBalancerAddress: '10.88.0.4',
-    gatewayAddress: '172.28.0.2',
-    gatewaySubnet: '172.28.0.0/24',
-    ...more.entrance,
-  });
+  balancer.setEntrance({ ...entranceOf(segment), ...more.entrance });
   return balancer;
 }
 

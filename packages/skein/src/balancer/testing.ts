@@ -212,6 +212,16 @@ function enter(cgroup: string): void {
   writeFileSync(join(cgroup, 'cgroup.procs'), `${process.pid}`);
 }
 
+/** The mesh's entrance in the namespace `entrance` of a segment. */
+export const entranceOf = (segment: TestSegment) => ({
+  networkId,
+  networkNamespace: segment.path('entrance'),
+  ingressInterface: 'eth0',
+  loadBalancerAddress: '10.88.0.4',
+  gatewayAddress: '172.28.0.2',
+  gatewaySubnet: '172.28.0.0/24',
+});
+
 /** @returns the first words of the server that answers, or the error's code. */
 export async function greeting(from: NetworkNamespace, address: string, port: number): Promise<string> {
   try {
